@@ -1,0 +1,129 @@
+// SPDX-License-Identifier: BSL-1.0
+// What this process may use: CPUs by affinity mask and cgroup quota (v1 and v2), memory by cgroup limit or RAM.
+#pragma once
+
+#include <coproc/os/fault.hpp>
+#include <coproc/os/unique_fd.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdlib>
+#include <fcntl.h>
+#include <limits>
+#include <optional>
+#include <sched.h>
+#include <string>
+#include <string_view>
+#include <unistd.h>
+#include <vector>
+
+namespace coproc::os {
+
+/// The first 64 KiB of a file; empty if it cannot be read.
+inline std::string read_small_file(const std::string& path) {
+  unique_fd fd(invoke(call::open, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  if (!fd) return {};
+  std::string text(1 << 16, '\0');
+  std::size_t used = 0;
+  while (used < text.size()) {
+    const auto n = invoke(call::read, [&] { return ::read(fd.get(), text.data() + used, text.size() - used); });
+    if (n <= 0) break;
+    used += static_cast<std::size_t>(n);
+  }
+  text.resize(used);
+  return text;
+}
+
+/// The cgroup path of this process from /proc/self/cgroup for controller `name` (v1), or for the unified tree ("").
+inline std::optional<std::string> cgroup_path(std::string_view proc_self_cgroup, std::string_view name) {
+  std::size_t begin = 0;
+  while (begin < proc_self_cgroup.size()) {
+    const std::size_t end = std::min(proc_self_cgroup.find('\n', begin), proc_self_cgroup.size());
+    const std::string_view line = proc_self_cgroup.substr(begin, end - begin);
+    begin = end + 1;
+    const std::size_t first = line.find(':');
+    const std::size_t second = first == line.npos ? line.npos : line.find(':', first + 1);
+    if (second == line.npos) continue;
+    std::string_view controllers = line.substr(first + 1, second - first - 1);
+    if (name.empty()) {
+      if (controllers.empty()) return std::string(line.substr(second + 1));
+      continue;
+    }
+    while (!controllers.empty()) {
+      const std::size_t comma = std::min(controllers.find(','), controllers.size());
+      if (controllers.substr(0, comma) == name) return std::string(line.substr(second + 1));
+      controllers.remove_prefix(std::min(comma + 1, controllers.size()));
+    }
+  }
+  return {};
+}
+
+/// CPUs' worth of quota in a v2 `cpu.max` ("max 100000", "150000 100000"); empty: no limit.
+inline std::optional<double> parse_cpu_max(const std::string& text) {
+  char* end = nullptr;
+  const double quota = std::strtod(text.c_str(), &end);
+  if (end == text.c_str() || quota <= 0) return {};
+  const double period = std::strtod(end, nullptr);
+  if (period <= 0) return {};
+  return quota / period;
+}
+
+namespace detail {
+
+// Limits bind at every level of the hierarchy: visits the group and each of its parents.
+template <class F>
+void each_level(const std::string& root, std::string path, F visit) {
+  for (;;) {
+    visit(root + (path == "/" ? std::string() : path));
+    if (path.empty() || path == "/") return;
+    path.erase(path.rfind('/'));
+  }
+}
+
+} // namespace detail
+
+/// CPUs that this process can use at once: affinity mask, then cgroup quota rounded up; at least 1.
+inline unsigned usable_cpus() {
+  unsigned cpus = 1;
+  std::vector<unsigned char> mask(1 << 13); // 65,536 CPUs
+  const long bytes = ::sched_getaffinity(0, mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())) == 0
+                         ? static_cast<long>(mask.size())
+                         : 0;
+  if (bytes > 0)
+    cpus = static_cast<unsigned>(CPU_COUNT_S(mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())));
+  else if (const long online = ::sysconf(_SC_NPROCESSORS_ONLN); online > 0)
+    cpus = static_cast<unsigned>(online);
+
+  double quota = std::numeric_limits<double>::infinity();
+  const std::string groups = read_small_file("/proc/self/cgroup");
+  if (const auto path = cgroup_path(groups, ""))
+    detail::each_level("/sys/fs/cgroup", *path, [&](const std::string& dir) {
+      if (const auto limit = parse_cpu_max(read_small_file(dir + "/cpu.max"))) quota = std::min(quota, *limit);
+    });
+  if (const auto path = cgroup_path(groups, "cpu"))
+    detail::each_level("/sys/fs/cgroup/cpu", *path, [&](const std::string& dir) {
+      const auto limit = parse_cpu_max(read_small_file(dir + "/cpu.cfs_quota_us") + " " + read_small_file(dir + "/cpu.cfs_period_us"));
+      if (limit) quota = std::min(quota, *limit);
+    });
+  if (quota < cpus) cpus = static_cast<unsigned>(quota + 0.999);
+  return std::max(cpus, 1u);
+}
+
+/// Bytes of memory that this process may use: the tightest cgroup limit, or the RAM.
+inline std::uint64_t usable_memory_bytes() {
+  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const auto limit = [&](const std::string& file) {
+    const std::string text = read_small_file(file);
+    if (text.empty() || text[0] < '0' || text[0] > '9') return; // "max", or no such file
+    const std::uint64_t value = std::strtoull(text.c_str(), nullptr, 10);
+    if (value != 0) bytes = std::min(bytes, value);
+  };
+  const std::string groups = read_small_file("/proc/self/cgroup");
+  if (const auto path = cgroup_path(groups, ""))
+    detail::each_level("/sys/fs/cgroup", *path, [&](const std::string& dir) { limit(dir + "/memory.max"); });
+  if (const auto path = cgroup_path(groups, "memory"))
+    detail::each_level("/sys/fs/cgroup/memory", *path, [&](const std::string& dir) { limit(dir + "/memory.limit_in_bytes"); });
+  return bytes;
+}
+
+} // namespace coproc::os

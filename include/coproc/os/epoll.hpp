@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+// epoll, eventfd and timerfd: the front end's private epoll holds every descriptor that can wake the pool, and Asio waits on
+// that one. Front end and fork server.
+#pragma once
+
+#include <coproc/os/error.hpp>
+#include <coproc/os/fault.hpp>
+#include <coproc/os/unique_fd.hpp>
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/timerfd.h>
+
+namespace coproc::os {
+
+inline unique_fd make_eventfd() {
+  unique_fd fd(invoke(call::eventfd, [] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }));
+  if (!fd) throw_errno("eventfd");
+  return fd;
+}
+
+/// Raises an edge. A full counter (EAGAIN) has raised one already, as far as the reader can tell.
+inline void ring(int eventfd) noexcept {
+  const std::uint64_t one = 1;
+  invoke(call::eventfd_write, [&] { return ::write(eventfd, &one, sizeof one); });
+}
+
+class epoll {
+public:
+  epoll() : fd_(invoke(call::epoll_create, [] { return ::epoll_create1(EPOLL_CLOEXEC); })) {
+    if (!fd_) throw_errno("epoll_create1");
+  }
+
+  int fd() const noexcept { return fd_.get(); }
+
+  /// Watches fd for `events` (EPOLLIN, EPOLLET, EPOLLONESHOT ...); `key` comes back with each event.
+  void add(int fd, std::uint32_t events, std::uint64_t key) {
+    epoll_event e{};
+    e.events = events;
+    e.data.u64 = key;
+    if (invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &e); }) != 0) throw_errno("epoll_ctl");
+  }
+
+  void modify(int fd, std::uint32_t events, std::uint64_t key) noexcept {
+    epoll_event e{};
+    e.events = events;
+    e.data.u64 = key;
+    invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_MOD, fd, &e); });
+  }
+
+  // Explicit, because closing is not enough: a copy of the description in another process would keep the registration.
+  void remove(int fd) noexcept {
+    epoll_event e{};
+    invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_DEL, fd, &e); });
+  }
+
+  /// The events there are, at most events.size(); waits at most timeout_ms (-1: for ever). EINTR yields none.
+  std::span<epoll_event> wait(std::span<epoll_event> events, int timeout_ms) noexcept {
+    const int n = invoke(call::epoll_wait, [&] {
+      return ::epoll_wait(fd_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
+    });
+    return events.first(n > 0 ? static_cast<std::size_t>(n) : 0);
+  }
+
+private:
+  unique_fd fd_;
+};
+
+inline unique_fd make_timerfd() {
+  unique_fd fd(invoke(call::timerfd_create, [] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }));
+  if (!fd) throw_errno("timerfd_create");
+  return fd;
+}
+
+/// Fires once at `when`; time_point::max() disarms. steady_clock is CLOCK_MONOTONIC in libstdc++ and libc++.
+inline void set_timer(int timerfd, std::chrono::steady_clock::time_point when) noexcept {
+  itimerspec spec{};
+  if (when != std::chrono::steady_clock::time_point::max()) {
+    const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
+    spec.it_value.tv_sec = ns > 0 ? ns / 1'000'000'000 : 0;
+    spec.it_value.tv_nsec = ns > 0 ? ns % 1'000'000'000 : 1; // all zero would disarm
+    if (spec.it_value.tv_sec == 0 && spec.it_value.tv_nsec == 0) spec.it_value.tv_nsec = 1;
+  }
+  invoke(call::timerfd_settime, [&] { return ::timerfd_settime(timerfd, TFD_TIMER_ABSTIME, &spec, nullptr); });
+}
+
+} // namespace coproc::os

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: BSL-1.0
+// Wait and wake on a 32-bit word in shared memory (not FUTEX_PRIVATE: the waiter is another process).
+#pragma once
+
+#include <coproc/os/fault.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+namespace coproc::os {
+
+static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
+
+/// Sleeps while `word == expected`. May return at any time: callers re-check.
+inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected) noexcept {
+  invoke(call::futex_wait, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, nullptr, nullptr, 0); });
+}
+
+/// Wakes the one possible sleeper.
+inline void futex_wake(std::atomic<std::uint32_t>& word) noexcept {
+  invoke(call::futex_wake, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAKE, 1, nullptr, nullptr, 0); });
+}
+
+} // namespace coproc::os

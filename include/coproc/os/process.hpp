@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSL-1.0
+// Making, watching and ending processes: fork with hygiene, pidfds, exit status. No numeric kill anywhere: a pid may be
+// reused, a pidfd never is.
+#pragma once
+
+#include <coproc/os/error.hpp>
+#include <coproc/os/fault.hpp>
+#include <coproc/os/unique_fd.hpp>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <span>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+namespace coproc::os {
+
+// glibc 2.36's <sys/pidfd.h> lacks extern "C", hence the raw calls.
+inline unique_fd open_pidfd(pid_t pid) noexcept {
+  return unique_fd(invoke(call::pidfd_open, [&] { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }));
+}
+
+/// Returns 0 or errno; ESRCH: it is dead already.
+inline int send_signal(int pidfd, int signal) noexcept {
+  return invoke(call::pidfd_send_signal, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0
+             ? 0
+             : errno;
+}
+
+/// Waits until one of the descriptors is readable (a pidfd is when its process is dead). poll's result; EINTR counts as 0.
+inline int wait_readable(std::span<pollfd> fds, int timeout_ms) noexcept {
+  const int n = invoke(call::poll, [&] { return ::poll(fds.data(), fds.size(), timeout_ms); });
+  return n < 0 && errno == EINTR ? 0 : n;
+}
+
+/// True once the process behind the pidfd is dead, waiting at most until `deadline`.
+inline bool wait_dead(int pidfd, std::chrono::steady_clock::time_point deadline) noexcept {
+  for (;;) {
+    const auto left =
+        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    std::array<pollfd, 1> fds{{{pidfd, POLLIN, 0}}};
+    const int n = wait_readable(fds, static_cast<int>(std::clamp<long long>(left, 0, 1 << 30)));
+    if (n > 0) return true;
+    if (left <= 0) return false;
+  }
+}
+
+struct exit_report {
+  bool known = false;
+  int status = 0; ///< as of wait4
+  rusage usage{};
+};
+
+/// Reaps a child that is dead, or says that nobody knows (somebody else's waitpid took it, SIGCHLD is ignored).
+inline exit_report reap(pid_t pid) noexcept {
+  exit_report r;
+  pid_t got;
+  do {
+    got = invoke(call::wait4, [&] { return ::wait4(pid, &r.status, WNOHANG | __WALL, &r.usage); });
+  } while (got < 0 && errno == EINTR);
+  r.known = got == pid;
+  return r;
+}
+
+/// Exactly one thread in this process? Asked of the kernel: unshare(CLONE_THREAD) is refused with EINVAL in a threaded
+/// process. A joined thread can linger for milliseconds, hence the retries. ThreadSanitizer's own background thread is
+/// tolerated: it touches nothing that a child needs.
+inline bool single_threaded() noexcept {
+#if defined(__SANITIZE_THREAD__)
+  constexpr int tolerated = 2;
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+  constexpr int tolerated = 2;
+#else
+  constexpr int tolerated = 1;
+#endif
+#else
+  constexpr int tolerated = 1;
+#endif
+  for (int attempt = 0; attempt < 20; ++attempt) {
+    if (attempt > 0) ::usleep(500);
+    if (tolerated == 1) {
+      if (invoke(call::unshare, [] { return ::unshare(CLONE_THREAD); }) == 0) return true;
+      if (errno != EINVAL) return true; // cannot tell (a seccomp filter): the kernel has not said no
+    } else {
+      DIR* tasks = ::opendir("/proc/self/task");
+      if (tasks == nullptr) return true;
+      int threads = 0;
+      while (const dirent* entry = ::readdir(tasks)) threads += entry->d_name[0] != '.';
+      ::closedir(tasks);
+      if (threads <= tolerated) return true;
+    }
+  }
+  return false;
+}
+
+/// Blocks every signal for its lifetime, so that no inherited handler runs between fork and the child's clean-up.
+class block_signals {
+public:
+  block_signals() noexcept {
+    sigset_t all;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &old_);
+  }
+  ~block_signals() { ::pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
+  block_signals(const block_signals&) = delete;
+  block_signals& operator=(const block_signals&) = delete;
+
+private:
+  sigset_t old_;
+};
+
+inline pid_t fork() noexcept {
+  return invoke(call::fork, [] { return ::fork(); });
+}
+
+/// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
+/// /dev/null as stdin, no descriptor besides 0-2 and `keep`, then an empty mask.
+inline void clean_child(std::span<const int> keep) noexcept {
+  struct sigaction default_action {};
+  default_action.sa_handler = SIG_DFL;
+  for (int s = 1; s < _NSIG; ++s)
+    invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
+  invoke(call::setpgid, [] { return ::setpgid(0, 0); });
+
+  std::array<int, 16> sorted{};
+  const std::size_t count = std::min(keep.size(), sorted.size());
+  std::copy_n(keep.begin(), count, sorted.begin());
+  std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count));
+  unsigned next = 3;
+  for (std::size_t i = 0; i < count; ++i) {
+    const auto fd = static_cast<unsigned>(sorted[i]);
+    if (fd > next) invoke(call::close_range, [&] { return ::close_range(next, fd - 1, 0); });
+    next = std::max(next, fd + 1);
+  }
+  invoke(call::close_range, [&] { return ::close_range(next, ~0u, 0); });
+
+  const int null = invoke(call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
+  if (null > 0) {
+    invoke(call::dup2, [&] { return ::dup2(null, 0); });
+    ::close(null);
+  }
+
+  sigset_t none;
+  ::sigemptyset(&none);
+  invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &none, nullptr); });
+}
+
+[[noreturn]] inline void exit_now(int status) noexcept {
+  invoke(call::exit, [] { return 0; });
+  ::_exit(status); // neither destructors, nor atexit handlers, nor a second flush of inherited stdio buffers
+}
+
+} // namespace coproc::os
