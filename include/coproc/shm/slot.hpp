@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: BSL-1.0
+// The state word of a slot and its transitions. Whoever loses a CAS has lost the race between starting, cancelling and
+// moving a task; there is no third party and no lock.
+//
+//   EMPTY --parent--> READY --worker CAS--> RUNNING --worker--> DONE --parent--> EMPTY
+//                        \--parent CAS--> REVOKED --worker acknowledges by storing DONE--/
+//
+// A worker executes its ring in order and acts only on its own cursor's seq. Only the front end writes EMPTY, in ring
+// order, after it has consumed DONE; a revoked slot stays occupied until acknowledged, or the cursors would diverge.
+#pragma once
+
+#include <coproc/shm/mailbox.hpp>
+#include <coproc/shm/store.hpp>
+
+#include <span>
+
+namespace coproc::shm {
+
+enum class slot_state : std::uint64_t { empty = 0, ready = 1, running = 2, done = 3, revoked = 4 };
+
+/// seq is the ring position: a stale or repeated word is recognised. 61 bits last for 2,000 years at 40 M tasks/s.
+constexpr std::uint64_t pack(std::uint64_t seq, slot_state s) noexcept { return seq << 3 | static_cast<std::uint64_t>(s); }
+
+/// Where a payload lies. Arguments: segment id (0: inline) and offset. Results: result_kind and offset.
+struct packed_location {
+  static constexpr unsigned offset_bits = 44;
+  static constexpr std::uint64_t max_tag = (std::uint64_t{1} << 20) - 1;
+
+  std::uint64_t tag = 0, offset = 0;
+
+  static constexpr packed_location unpack(std::uint64_t w) noexcept {
+    return {w >> offset_bits, w & ((std::uint64_t{1} << offset_bits) - 1)};
+  }
+  constexpr std::uint64_t pack() const noexcept { return tag << offset_bits | offset; }
+};
+
+/// What a DONE slot holds. `none` acknowledges a revocation.
+enum class result_kind : std::uint64_t { none = 0, value_inline = 1, exception_inline = 2, value_in_file = 3, exception_in_file = 4 };
+
+struct call_header {
+  std::uint64_t entry = 0, location = 0, length = 0;
+};
+
+// ---- front end ----
+
+/// Fills a free slot and hands it over. Pairs with the acquire of the worker's claim().
+inline void publish(slot& s, std::uint64_t seq, const call_header& call, std::span<const std::byte> inline_arguments) noexcept {
+  if (!inline_arguments.empty())
+    copy_bytes(site::slot_arguments, s.bytes, inline_arguments.data(), inline_arguments.size());
+  hooked(site::slot_header, [&] {
+    s.entry.store(call.entry, std::memory_order_relaxed);
+    s.location.store(call.location, std::memory_order_relaxed);
+    s.length.store(call.length, std::memory_order_relaxed);
+  });
+  store(site::slot_ready, s.state, pack(seq, slot_state::ready), std::memory_order_release);
+}
+
+/// Takes a task back. False: the worker was faster (RUNNING or DONE), or the word is not what the front end wrote.
+inline bool revoke(slot& s, std::uint64_t seq) noexcept {
+  return compare_exchange(site::slot_revoked, s.state, pack(seq, slot_state::ready), pack(seq, slot_state::revoked),
+                          std::memory_order_acq_rel);
+}
+
+/// One load; acquire pairs with the worker's release of DONE, so location, length and payload may be read after it.
+inline std::uint64_t load_state(const slot& s) noexcept { return s.state.load(std::memory_order_acquire); }
+
+/// Frees a consumed slot. Relaxed is enough: the next publish() of this slot is a release store of the same word, and the
+/// worker does nothing on EMPTY.
+inline void release(slot& s, std::uint64_t seq) noexcept {
+  store(site::slot_empty, s.state, pack(seq, slot_state::empty), std::memory_order_relaxed);
+}
+
+// ---- worker ----
+
+enum class claim_result { nothing, claimed, revoked };
+
+/// Tries to start the task at the cursor. Acquire pairs with publish(). One CAS; when it fails the word was READY a moment
+/// ago and can only have become REVOKED.
+inline claim_result claim(slot& s, std::uint64_t cursor) noexcept {
+  const std::uint64_t w = s.state.load(std::memory_order_acquire);
+  if (w == pack(cursor, slot_state::ready))
+    return compare_exchange(site::slot_running, s.state, w, pack(cursor, slot_state::running), std::memory_order_acq_rel)
+               ? claim_result::claimed
+               : claim_result::revoked;
+  return w == pack(cursor, slot_state::revoked) ? claim_result::revoked : claim_result::nothing;
+}
+
+/// Is there something for the worker at its cursor? For the re-check before sleeping.
+inline bool has_work(const slot& s, std::uint64_t cursor) noexcept {
+  const std::uint64_t w = s.state.load(std::memory_order_acquire);
+  return w == pack(cursor, slot_state::ready) || w == pack(cursor, slot_state::revoked);
+}
+
+/// Publishes the result of the task at the cursor, whose payload is written. Release pairs with load_state().
+inline void finish(slot& s, std::uint64_t cursor, packed_location where, std::uint64_t length) noexcept {
+  hooked(site::slot_result, [&] {
+    s.location.store(where.pack(), std::memory_order_relaxed);
+    s.length.store(length, std::memory_order_relaxed);
+  });
+  store(site::slot_done, s.state, pack(cursor, slot_state::done), std::memory_order_release);
+}
+
+/// Acknowledges a revoked slot, so that the front end may free it.
+inline void acknowledge(slot& s, std::uint64_t cursor) noexcept {
+  store(site::slot_done, s.state, pack(cursor, slot_state::done), std::memory_order_release);
+}
+
+} // namespace coproc::shm

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSL-1.0
+// Every store of a protocol word to shared memory goes through here, under a name, so that crash points have a denominator
+// and a reader can find all writers of a word. Front end and workers; layer shm, above os.
+#pragma once
+
+#include <coproc/os/fault.hpp>
+
+#include <atomic>
+#include <cstddef>
+#include <cstring>
+
+namespace coproc::shm {
+
+/// The stores there are: who writes it, what it does.
+enum class site : unsigned {
+  slot_arguments, ///< front end: inline argument bytes of a free slot
+  slot_header,    ///< front end: entry, location, length of a free slot
+  slot_ready,     ///< front end: EMPTY -> READY
+  slot_revoked,   ///< front end: READY -> REVOKED (CAS)
+  slot_empty,     ///< front end: DONE -> EMPTY
+  slot_running,   ///< worker: READY -> RUNNING (CAS)
+  slot_result,    ///< worker: location and length of the result
+  slot_done,      ///< worker: RUNNING or REVOKED -> DONE
+  sleeping,       ///< worker: about to sleep
+  awake,          ///< worker: no longer asleep
+  phase,          ///< worker: initialiser done
+  worker_cpu,     ///< worker: the CPU it spins on
+  epoch,          ///< front end: wake-up generation
+  armed,          ///< front end: wants a ring of the doorbell
+  freed,          ///< front end: results given back
+  stop,           ///< front end: raises the stop token of one task
+  shutdown,       ///< front end: asks the worker to end
+  sent_messages,  ///< front end: messages on the control socket
+  count_
+};
+
+/// One entry of the hooks around a store.
+template <class F>
+void hooked(site where, F f) noexcept {
+#if COPROC_FAULT_POINTS
+  if (os::faults.before_store) os::faults.before_store(static_cast<unsigned>(where));
+  f();
+  if (os::faults.after_store) os::faults.after_store(static_cast<unsigned>(where));
+#else
+  static_cast<void>(where);
+  f();
+#endif
+}
+
+template <class T>
+void store(site where, std::atomic<T>& at, T value, std::memory_order order) noexcept {
+  hooked(where, [&] { at.store(value, order); });
+}
+
+template <class T>
+bool compare_exchange(site where, std::atomic<T>& at, T expected, T desired, std::memory_order order) noexcept {
+  bool swapped = false;
+  hooked(where, [&] {
+    swapped = at.compare_exchange_strong(expected, desired, order, std::memory_order_relaxed);
+  });
+  return swapped;
+}
+
+/// Plain bytes into shared memory; published by a later release store.
+inline void copy_bytes(site where, std::byte* to, const std::byte* from, std::size_t bytes) noexcept {
+  hooked(where, [&] { std::memcpy(to, from, bytes); });
+}
+
+} // namespace coproc::shm
