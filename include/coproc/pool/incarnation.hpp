@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: BSL-1.0
+// Makes the memory and descriptors of a new worker: everything fresh, because a grandchild of a dead worker may still map
+// the old. Front end, outside the pool's mutex.
+#pragma once
+
+#include <coproc/os/epoll.hpp>
+#include <coproc/os/socket.hpp>
+#include <coproc/pool/messages.hpp>
+#include <coproc/pool/worker_process.hpp>
+#include <coproc/pool/worker_record.hpp>
+
+#include <memory>
+
+namespace coproc::pool {
+
+struct incarnation {
+  std::unique_ptr<worker_record> record;
+  start_request request;
+  worker_descriptors for_worker; ///< to be sent with the request, then closed
+};
+
+/// Throws pool_error with the system's code.
+inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::uint64_t max_result_bytes) {
+  // Twice the largest result: one may be read while the next is written. Sparse, so it costs what is touched.
+  const std::uint64_t wanted = std::max<std::uint64_t>(2 * max_result_bytes, 4096);
+  const std::uint64_t result_bytes = (std::min(wanted, os::file_size_limit()) + 4095) / 4096 * 4096;
+  incarnation made;
+  made.request.incarnation = number;
+  made.request.index = index;
+  made.request.result_bytes = result_bytes;
+  made.request.max_result_bytes = std::min(max_result_bytes, result_bytes);
+
+  auto memory = std::make_shared<worker_memory>();
+  made.for_worker.mailbox = os::make_memfd("coproc-mailbox", shm::mailbox_bytes);
+  memory->mailbox_map = os::mapping(made.for_worker.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
+  os::seal_size(made.for_worker.mailbox);
+  made.for_worker.results = os::make_memfd("coproc-results", result_bytes);
+  memory->results_map = os::mapping(made.for_worker.results.get(), result_bytes, os::access::read_only);
+  os::seal_size(made.for_worker.results);
+
+  made.record = std::make_unique<worker_record>(index, number, std::move(memory), made.request.max_result_bytes);
+  auto [ours, theirs] = os::make_socketpair();
+  made.record->handles.control = std::move(ours);
+  made.for_worker.control = std::move(theirs);
+  made.record->handles.eventfd = os::make_eventfd();
+  made.for_worker.eventfd = os::unique_fd(::fcntl(made.record->handles.eventfd.get(), F_DUPFD_CLOEXEC, 3));
+  if (!made.for_worker.eventfd) os::throw_errno("dup of an eventfd");
+  return made;
+}
+
+} // namespace coproc::pool

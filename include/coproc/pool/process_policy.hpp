@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: BSL-1.0
+// What the front end's epoll watches, and what the dispatcher wants done to processes and sockets. Front end, under the
+// pool's mutex.
+#pragma once
+
+#include <coproc/os/epoll.hpp>
+#include <coproc/os/process.hpp>
+#include <coproc/os/socket.hpp>
+#include <coproc/pool/messages.hpp>
+#include <coproc/pool/worker_record.hpp>
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+namespace coproc::pool {
+
+/// The descriptors behind one wait.
+enum class event_source : std::uint64_t {
+  server = 1,   ///< the fork server's socket
+  server_death, ///< its pidfd
+  timer,        ///< the pool's one timerfd
+  bell,         ///< a worker's eventfd; edge-triggered and never read: a worker could clear O_NONBLOCK on it
+  death,        ///< a worker's pidfd, one-shot
+};
+
+struct event_key {
+  event_source source{};
+  std::uint64_t incarnation = 0;
+
+  constexpr std::uint64_t pack() const noexcept { return static_cast<std::uint64_t>(source) << 56 | incarnation; }
+  static constexpr event_key unpack(std::uint64_t w) noexcept {
+    return {static_cast<event_source>(w >> 56), w & ((std::uint64_t{1} << 56) - 1)};
+  }
+};
+
+/// The dispatcher_policy of a real pool.
+class process_policy {
+public:
+  explicit process_policy(os::epoll& epoll) noexcept : epoll_(epoll) {}
+
+  void signal(worker_record& w, int number) noexcept {
+    if (w.handles.pidfd) os::send_signal(w.handles.pidfd.get(), number);
+  }
+
+  void request_start(unsigned index) { starts.push_back(index); }
+
+  int send_segment(worker_record& w, const shm::argument_block& block) noexcept {
+    const shm::segment& s = block.owner();
+    if (std::find(w.segments.begin(), w.segments.end(), s.id()) != w.segments.end()) return 0;
+    const int fd = s.fd();
+    const int error = send_order(w, {worker_order::map_segment, s.id(), s.bytes()}, {&fd, 1});
+    if (error == 0) w.segments.push_back(s.id());
+    return error;
+  }
+
+  void retire(std::unique_ptr<worker_record> w) noexcept {
+    if (w->handles.pidfd) epoll_.remove(w->handles.pidfd.get());
+    epoll_.remove(w->handles.eventfd.get());
+  }
+
+  /// 0 or errno. A message that is sent is announced, so that a worker reads it before it sleeps again.
+  int send_order(worker_record& w, const worker_message& m, std::span<const int> fds) noexcept {
+    const int error = os::send_message(w.handles.control.get(), bytes_of(m), fds);
+    if (error == 0) w.message_sent();
+    return error;
+  }
+
+  std::vector<unsigned> starts; ///< incarnations to be made, outside the mutex
+
+private:
+  os::epoll& epoll_;
+};
+
+} // namespace coproc::pool

@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: BSL-1.0
+// The front end's end of the fork server: forks it, talks to it, ends it. Front end; the pool's mutex guards it after
+// construction.
+#pragma once
+
+#include <coproc/pool/fork_server.hpp>
+
+#include <functional>
+#include <optional>
+
+namespace coproc::pool {
+
+class server_client {
+public:
+  /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
+  void launch(hook preload, hook initializer, hook finalizer, std::chrono::nanoseconds worker_spin) {
+    if (!os::single_threaded())
+      throw pool_error(make_error_code(errc::worker_start_failed),
+                       "this process has more than one thread, and a forked copy of a threaded process may deadlock in any "
+                       "lock that was held: make the pool before the first thread is started, or move it into a process "
+                       "of its own");
+    fork_server_config config;
+    auto [ours, theirs] = os::make_socketpair();
+    config.socket = std::move(theirs);
+    config.front_end = os::open_pidfd(::getpid());
+    if (!config.front_end) os::throw_errno("pidfd_open");
+    config.preload = preload;
+    config.initializer = initializer;
+    config.finalizer = finalizer;
+    config.worker_spin = worker_spin;
+    std::fflush(stdout); // buffered text would be printed by every process
+    std::fflush(stderr);
+    pid_t pid;
+    {
+      os::block_signals blocked;
+      pid = os::fork();
+      if (pid == 0) fork_server_main(config);
+    }
+    if (pid < 0) {
+      const int error = errno;
+      throw pool_error(make_error_code(errc::worker_start_failed),
+                       fmt::format("fork of the fork server failed: {}", std::strerror(error)));
+    }
+    pid_ = pid;
+    socket_ = std::move(ours);
+    pidfd_ = os::open_pidfd(pid);
+    if (!pidfd_) {
+      const int error = errno;
+      ::kill(pid, SIGKILL); // an unreaped child: its pid cannot have been reused
+      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
+      }
+      os::throw_errno("pidfd_open", error);
+    }
+    await_ready();
+  }
+
+  ~server_client() { end(std::chrono::steady_clock::now() + std::chrono::seconds(2)); }
+
+  server_client() = default;
+  server_client(const server_client&) = delete;
+  server_client& operator=(const server_client&) = delete;
+
+  int socket() const noexcept { return socket_.get(); }
+  int pidfd() const noexcept { return pidfd_.get(); }
+
+  /// 0 or errno. The descriptors may be closed afterwards.
+  int start(const start_request& request, const worker_descriptors& fds) noexcept {
+    const int list[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
+    return os::send_message(socket_.get(), bytes_of(request), list);
+  }
+
+  struct incoming {
+    bool gone = false; ///< the server is dead
+    std::optional<server_message> message;
+    os::unique_fd fd;
+  };
+
+  /// The next message, if there is one.
+  incoming receive() noexcept {
+    server_message m;
+    os::received r = os::receive_message(socket_.get(), std::as_writable_bytes(std::span(&m, 1)), false);
+    if (r.error == EAGAIN) return {};
+    if (r.error != 0 || r.bytes != sizeof m) return {true, {}, {}};
+    m.text[sizeof m.text - 1] = '\0';
+    return {false, m, std::move(r.fds[0])};
+  }
+
+  /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
+  void end(std::chrono::steady_clock::time_point deadline) noexcept {
+    if (pid_ <= 0) return;
+    socket_.reset();
+    if (pidfd_ && !os::wait_dead(pidfd_.get(), deadline)) {
+      os::send_signal(pidfd_.get(), SIGKILL);
+      os::wait_dead(pidfd_.get(), std::chrono::steady_clock::now() + std::chrono::seconds(1));
+    }
+    os::reap(pid_);
+    pid_ = 0;
+    pidfd_.reset();
+  }
+
+  /// For a forked copy of this process: closes the descriptors, leaves the processes alone.
+  void forget() noexcept {
+    pid_ = 0;
+    socket_.reset();
+    pidfd_.reset();
+  }
+
+private:
+  void await_ready() {
+    for (;;) {
+      std::array<pollfd, 2> fds{{{socket_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}}};
+      os::wait_readable(fds, -1);
+      incoming in = receive();
+      if (in.message && in.message->event == server_event::ready) return;
+      if (in.message)
+        throw pool_error(make_error_code(errc::worker_start_failed), in.message->text);
+      if (in.gone || fds[1].revents != 0)
+        throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died before it was ready (did preload crash?)");
+    }
+  }
+
+  os::unique_fd socket_, pidfd_;
+  pid_t pid_ = 0;
+};
+
+} // namespace coproc::pool

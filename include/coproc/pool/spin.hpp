@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+// Whether to spin before sleeping, learned from experience: spinning pays only when the answer comes sooner than a wake-up
+// would take, so after two fruitless spins it stops until sleeps turn out to be short. Worker and front end; private state.
+#pragma once
+
+#include <chrono>
+#include <sched.h>
+
+#if defined(__x86_64__) || defined(__i386__)
+#include <immintrin.h>
+#endif
+
+namespace coproc::pool {
+
+inline void cpu_relax() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+  _mm_pause();
+#elif defined(__aarch64__)
+  asm volatile("isb" ::: "memory");
+#endif
+}
+
+inline int current_cpu() noexcept { return ::sched_getcpu(); }
+
+inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::chrono::steady_clock::now(); }
+
+class spin_gate {
+public:
+  /// `limit`: how long one spin may last; 0 never spins (one usable CPU).
+  explicit spin_gate(std::chrono::nanoseconds limit) noexcept : limit_(limit) {}
+
+  bool worthwhile() const noexcept { return limit_.count() > 0 && fruitless_ < 2; }
+
+  /// Spins until `done()` or the limit; true if done.
+  template <class Predicate>
+  bool until(Predicate done) noexcept {
+    const auto end = clock_now() + limit_;
+    for (;;) {
+      for (int i = 0; i < 32; ++i) {
+        if (done()) return true;
+        cpu_relax();
+      }
+      if (clock_now() >= end) return false;
+    }
+  }
+
+  void success() noexcept { fruitless_ = 0; }
+
+  /// The wait lasted `idle` in all, and ended in a sleep. A short one would have been caught by spinning.
+  void slept(std::chrono::nanoseconds idle) noexcept {
+    if (idle < 3 * limit_)
+      fruitless_ = 0;
+    else if (fruitless_ < 2)
+      ++fruitless_;
+  }
+
+private:
+  std::chrono::nanoseconds limit_;
+  int fruitless_ = 0;
+};
+
+} // namespace coproc::pool

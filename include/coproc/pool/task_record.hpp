@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSL-1.0
+// One task, as the front end knows it: all truth about it lives here, in private memory. A worker's mailbox only ever holds
+// copies. Records are recycled and never freed before their pool, so a stale pointer with its ticket is always safe to look at.
+#pragma once
+
+#include <coproc/error.hpp>
+#include <coproc/options.hpp>
+#include <coproc/shm/segment.hpp>
+#include <coproc/shm/slot.hpp>
+
+#include <chrono>
+#include <memory>
+#include <span>
+
+namespace coproc::pool {
+
+using clock = std::chrono::steady_clock;
+using time_point = clock::time_point;
+
+/// Overflow-safe `now + d`; unlimited stays unlimited.
+inline time_point after(time_point now, duration d) noexcept {
+  return d >= time_point::max() - now ? time_point::max() : now + std::chrono::duration_cast<clock::duration>(d);
+}
+
+class worker_record;
+struct worker_memory;
+
+/// Where a record is; decides what cancelling it means.
+enum class place : std::uint8_t {
+  idle,      ///< free, or being prepared: not yet submitted
+  waiting,   ///< waiting for room in the queue; not accepted
+  queued,    ///< accepted, in the dispatcher's queue
+  issued,    ///< in a worker's ring: READY or RUNNING
+  finished,  ///< its verdict is fixed; being completed
+};
+
+/// How a task ended; decides what its completion gets.
+enum class verdict : std::uint8_t {
+  value,        ///< result bytes decode to the value
+  exception,    ///< result bytes decode to an exception
+  lost,         ///< worker_lost: exit, started
+  task_timeout, ///< killed at its deadline
+  aborted,      ///< cancelled, or the pool was destroyed
+  failed,       ///< error says why: queue_full, pool_closed, worker_start_failed ...
+};
+
+class record_store;
+
+struct task_record {
+  record_store* store = nullptr;                // where it goes back to
+  /// Which life of the record this is; tells a late cancellation that its task is gone. Written by the store alone;
+  /// relaxed, because whoever holds the right ticket has it from the thread that filled the record.
+  std::atomic<std::uint64_t> ticket{0};
+
+  // ---- links of the list it is in
+  task_record* previous = nullptr;
+  task_record* next = nullptr;
+
+  // ---- what was asked for; written once, before submission
+  shm::call_header call{};                      // length counts the argument bytes, wherever they are
+  shm::argument_block block;                    // arguments too large for a slot
+  duration timeout = unlimited;
+  on_cancel when_cancelled = on_cancel::kill;
+  bool may_wait = true;                         // for room in the queue
+  void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
+  void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
+
+  // ---- the dispatcher's, under its mutex
+  std::uint64_t id = 0;                         // order of submission; 0: none. A moved task keeps it, and so its place
+  place where = place::idle;
+  worker_record* worker = nullptr;              // issued: whose ring
+  std::uint64_t seq = 0;                        // issued: which position
+
+  // ---- the end; written once, then read by complete()
+  verdict outcome = verdict::aborted;
+  std::uint64_t result_length = 0;
+  const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
+  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
+  std::unique_ptr<worker_exit> exit;            // lost
+  bool started = true;                          // lost
+  net::error_code error{};                      // failed
+  const char* error_text = nullptr;             // failed: static storage
+
+  /// The private copy of inline arguments; after the end, of the inline result.
+  alignas(32) std::byte inline_bytes[shm::inline_bytes];
+
+  /// The handler, if it fits and wants no memory of its own; managed by complete() and destroy().
+  static constexpr std::size_t handler_bytes = 192;
+  alignas(std::max_align_t) std::byte handler[handler_bytes];
+
+  bool arguments_inline() const noexcept { return !block; }
+  std::span<const std::byte> result_bytes() const noexcept { return {result, result_length}; }
+};
+
+/// FIFO of records through their links; a record is in at most one list.
+class task_list {
+public:
+  bool empty() const noexcept { return head_ == nullptr; }
+  std::size_t size() const noexcept { return size_; }
+  task_record* front() const noexcept { return head_; }
+
+  void push_back(task_record& t) noexcept {
+    t.next = nullptr;
+    t.previous = tail_;
+    (tail_ ? tail_->next : head_) = &t;
+    tail_ = &t;
+    ++size_;
+  }
+
+  /// Before the first record with a larger id: a task that moves keeps its place.
+  void insert_by_id(task_record& t) noexcept {
+    task_record* at = head_;
+    while (at != nullptr && at->id < t.id) at = at->next;
+    if (at == nullptr) return push_back(t);
+    t.next = at;
+    t.previous = at->previous;
+    (at->previous ? at->previous->next : head_) = &t;
+    at->previous = &t;
+    ++size_;
+  }
+
+  void erase(task_record& t) noexcept {
+    (t.previous ? t.previous->next : head_) = t.next;
+    (t.next ? t.next->previous : tail_) = t.previous;
+    t.previous = t.next = nullptr;
+    --size_;
+  }
+
+  task_record* pop_front() noexcept {
+    task_record* t = head_;
+    if (t != nullptr) erase(*t);
+    return t;
+  }
+
+  void splice_back(task_list& other) noexcept {
+    if (other.empty()) return;
+    other.head_->previous = tail_;
+    (tail_ ? tail_->next : head_) = other.head_;
+    tail_ = other.tail_;
+    size_ += other.size_;
+    other.head_ = other.tail_ = nullptr;
+    other.size_ = 0;
+  }
+
+private:
+  task_record* head_ = nullptr;
+  task_record* tail_ = nullptr;
+  std::size_t size_ = 0;
+};
+
+} // namespace coproc::pool

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a worker process knows of itself, for this_worker. Written by the worker loop; absent in every other process.
+#pragma once
+
+#include <coproc/shm/mailbox.hpp>
+
+#include <cstdint>
+
+namespace coproc::pool {
+
+struct worker_context {
+  const shm::mailbox* mailbox = nullptr; ///< null: this process is no worker
+  unsigned index = 0;
+  std::uint64_t seq = 0;                 ///< of the task that runs
+  bool busy = false;
+
+  /// Somebody asked the running task to stop. One relaxed load: it is a request, it carries no data.
+  bool stop_requested() const noexcept {
+    return busy && mailbox->parent.stop.load(std::memory_order_relaxed) == seq + 1;
+  }
+};
+
+inline worker_context this_worker_context;
+
+} // namespace coproc::pool

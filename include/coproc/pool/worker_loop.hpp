@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: BSL-1.0
+// What a worker does all day: claim the slot at its cursor, run, publish, ring, and wait when there is nothing. It owns the
+// cursor and the result file's head, and trusts the front end (not the other way round). It makes no system call but the
+// futex wait and the ring; what is around it is a policy, so that tests run it on threads over one mapping.
+#pragma once
+
+#include <coproc/codec/call.hpp>
+#include <coproc/pool/spin.hpp>
+#include <coproc/pool/worker_context.hpp>
+#include <coproc/shm/result_file.hpp>
+#include <coproc/shm/sleep.hpp>
+#include <coproc/shm/slot.hpp>
+
+#include <concepts>
+#include <span>
+
+namespace coproc::pool {
+
+template <class P>
+concept worker_policy = requires(P p, std::uint64_t tag, std::uint64_t sent) {
+  { p.ring() };                                                        ///< the doorbell
+  { p.segment(static_cast<std::uint32_t>(tag)) } -> std::same_as<std::span<const std::byte>>; ///< mapped; waits for it
+  { p.read_orders(sent) };                                             ///< catches up with the control socket
+  { p.before_sleep() };                                                ///< flush what should not lie around
+};
+
+template <worker_policy Policy>
+class worker_loop {
+public:
+  worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
+              Policy& policy, std::chrono::nanoseconds spin_limit)
+      : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context), policy_(policy),
+        spin_(spin_limit) {}
+
+  /// Returns when the front end asked for the end and the ring is empty.
+  void run() {
+    for (;;) {
+      shm::slot& s = m_.at(cursor_);
+      switch (shm::claim(s, cursor_)) {
+      case shm::claim_result::claimed:
+        execute(s);
+        break;
+      case shm::claim_result::revoked:
+        shm::acknowledge(s, cursor_);
+        break;
+      case shm::claim_result::nothing:
+        if (m_.parent.shutdown.load(std::memory_order_acquire) != 0) return;
+        idle(s);
+        continue;
+      }
+      ++cursor_;
+      if (shm::must_ring(m_, last_rung_)) policy_.ring();
+    }
+  }
+
+private:
+  void execute(shm::slot& s) {
+    const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
+    const std::uint64_t length = s.length.load(std::memory_order_relaxed);
+    const auto entry = reinterpret_cast<coproc::detail::entry_function>(s.entry.load(std::memory_order_relaxed));
+    const std::span<const std::byte> arguments =
+        where.tag == 0 ? std::span<const std::byte>(s.bytes, length)
+                       : policy_.segment(static_cast<std::uint32_t>(where.tag)).subspan(where.offset, length);
+
+    context_.seq = cursor_;
+    context_.busy = true;
+    in_file_ = false;
+    // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
+    writer result(s.bytes, shm::inline_bytes, &grow, this);
+    const auto outcome = entry(arguments, result);
+    context_.busy = false;
+
+    const bool threw = outcome == coproc::detail::outcome::exception;
+    shm::packed_location at;
+    if (in_file_) {
+      results_.close(result.size());
+      at = {static_cast<std::uint64_t>(threw ? shm::result_kind::exception_in_file : shm::result_kind::value_in_file),
+            results_.offset()};
+    } else {
+      at = {static_cast<std::uint64_t>(threw ? shm::result_kind::exception_inline : shm::result_kind::value_inline), 0};
+    }
+    shm::finish(s, cursor_, at, result.size());
+  }
+
+  // A result outgrew its slot, or its place in the result file.
+  static void grow(void* self, writer& w, std::size_t more_bytes) {
+    auto& loop = *static_cast<worker_loop*>(self);
+    const std::size_t written = w.size();
+    if (more_bytes > loop.max_result_bytes_ || written > loop.max_result_bytes_ - more_bytes)
+      throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds pool_options::max_payload");
+    const std::size_t wanted = written + more_bytes;
+    const std::byte* const inline_part = loop.in_file_ ? nullptr : w.data();
+    if (!loop.in_file_) loop.results_.open();
+    // Not `written`: bytes that still lie in the slot are copied below, not moved within the file.
+    const bool fits = loop.results_.grow(loop.in_file_ ? written : 0, wanted, [&](std::uint64_t freed) { loop.wait_for_room(freed); });
+    if (!fits) throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds the worker's result file");
+    if (inline_part != nullptr) std::memcpy(loop.results_.begin(), inline_part, written);
+    loop.in_file_ = true;
+    w.rebase(loop.results_.begin(), std::min<std::size_t>(loop.results_.capacity(), loop.max_result_bytes_));
+  }
+
+  void wait_for_room(std::uint64_t freed) noexcept {
+    shm::sleep_unless(m_, [&] { return m_.parent.freed.load(std::memory_order_acquire) != freed; });
+  }
+
+  void idle(shm::slot& s) {
+    const auto anything = [&] { return shm::has_work(s, cursor_); };
+    const auto since = clock_now();
+    if (spin_.worthwhile()) {
+      publish_cpu();
+      if (spin_.until(anything)) return spin_.success();
+    }
+    const std::uint64_t sent = m_.parent.sent_messages.load(std::memory_order_acquire);
+    policy_.read_orders(sent);
+    results_.trim();
+    policy_.before_sleep();
+    shm::sleep_unless(m_, [&] {
+      return anything() || m_.parent.shutdown.load(std::memory_order_acquire) != 0 ||
+             m_.parent.sent_messages.load(std::memory_order_acquire) != sent;
+    });
+    spin_.slept(clock_now() - since);
+  }
+
+  void publish_cpu() noexcept {
+    const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
+    if (cpu == published_cpu_) return;
+    published_cpu_ = cpu;
+    shm::store(shm::site::worker_cpu, m_.worker.cpu, cpu, std::memory_order_relaxed);
+  }
+
+  shm::mailbox& m_;
+  shm::result_space results_;
+  std::uint64_t max_result_bytes_;
+  worker_context& context_;
+  Policy& policy_;
+  spin_gate spin_;
+  std::uint64_t cursor_ = 0, last_rung_ = 0;
+  std::uint32_t published_cpu_ = 0;
+  bool in_file_ = false;
+};
+
+} // namespace coproc::pool

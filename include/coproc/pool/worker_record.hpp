@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: BSL-1.0
+// One incarnation of a worker as the front end sees it: its memory, the private mirror of its ring, and the validation of
+// whatever it wrote. Nothing here makes a system call. Front end, under the dispatcher's mutex.
+#pragma once
+
+#include <coproc/pool/task_record.hpp>
+#include <coproc/shm/sleep.hpp>
+
+#include <array>
+#include <bitset>
+#include <vector>
+
+namespace coproc::pool {
+
+/// The shared memory of one incarnation as mapped by the front end. Kept alive by its worker_record, and by results that
+/// still lie in it.
+struct worker_memory {
+  os::mapping mailbox_map;  ///< read-write
+  os::mapping results_map;  ///< read-only
+
+  shm::mailbox& mailbox() const noexcept { return *reinterpret_cast<shm::mailbox*>(mailbox_map.data()); }
+
+  /// A result of its file has been decoded, or dropped; in drain order. Only the holder of the drainer token calls it.
+  void free_result() noexcept {
+    shm::store(shm::site::freed, mailbox().parent.freed, ++freed_results_, std::memory_order_release);
+    freed_since_flush.store(true, std::memory_order_relaxed);
+  }
+
+  std::atomic<bool> freed_since_flush{false}; ///< the worker may be waiting for room
+
+private:
+  std::uint64_t freed_results_ = 0;
+};
+
+/// What the front end holds of a worker besides memory; pids are for people, signals go through the pidfd.
+struct worker_handles {
+  os::unique_fd control;   ///< front end's end of the control socket
+  os::unique_fd eventfd;   ///< the worker's doorbell
+  os::unique_fd pidfd;     ///< set by STARTED
+  pid_t pid = 0;
+};
+
+class worker_record {
+public:
+  enum class state : std::uint8_t {
+    starting,    ///< START sent
+    live,        ///< takes tasks
+    ending,      ///< SIGTERM sent, or told to shut down: takes no more
+    killed,      ///< SIGKILL sent
+    dead,        ///< known dead; waits for its exit status
+    quarantined, ///< survives SIGKILL: given up, its slot replaced
+  };
+  enum class kill_reason : std::uint8_t { none, cancelled, timed_out, violation, shutdown, stalled };
+
+  worker_record(unsigned its_index, std::uint64_t its_incarnation, std::shared_ptr<worker_memory> its_memory,
+                std::uint64_t max_result_bytes)
+      : index(its_index), incarnation(its_incarnation), memory(std::move(its_memory)), max_result_bytes_(max_result_bytes) {}
+
+  const unsigned index;
+  const std::uint64_t incarnation;
+  const std::shared_ptr<worker_memory> memory;
+  worker_handles handles;
+
+  state status = state::starting;
+  kill_reason reason = kill_reason::none;
+  task_record* victim = nullptr;                ///< the task that the kill is meant for
+  time_point next_step = time_point::max();     ///< escalation, or the end of waiting for the exit status
+  bool exit_known = false;
+  worker_exit exit;
+  bool stalled = false;                         ///< did not start its head in time; no new work until it moves
+  bool dirty = false;                           ///< published to since the last flush
+  time_point head_since = time_point::max();    ///< when the present head was first seen at the head
+  time_point head_deadline = time_point::max(); ///< head_since + its time-out
+  time_point active_at{};                       ///< last publication or progress
+  double task_ns = 20'000;                      ///< learned time per task
+  shm::waker waker;
+  std::vector<std::uint32_t> segments;          ///< argument segments it was sent
+  std::vector<std::uint32_t> unmap_backlog;     ///< segments it is still to be told to unmap
+
+  shm::mailbox& mailbox() const noexcept { return memory->mailbox(); }
+  std::uint64_t load() const noexcept { return issued_ - drained_; }
+  bool ring_full() const noexcept { return load() == shm::ring_slots; }
+  bool takes_work() const noexcept { return status == state::live && !stalled; }
+  /// Tasks in its ring that are neither finished nor revoked.
+  std::size_t unfinished() const noexcept { return unfinished_; }
+
+  void publish(task_record& t) noexcept {
+    const std::uint64_t seq = issued_++;
+    tasks_[seq % shm::ring_slots] = &t;
+    revoked_.reset(seq % shm::ring_slots);
+    t.where = place::issued;
+    t.worker = this;
+    t.seq = seq;
+    ++unfinished_;
+    dirty = true;
+    const bool is_inline = t.arguments_inline();
+    shm::publish(mailbox().at(seq), seq, t.call,
+                 is_inline ? std::span<const std::byte>(t.inline_bytes, t.call.length) : std::span<const std::byte>());
+  }
+
+  /// Takes `t` back unless the worker has begun it. The slot stays occupied until the worker acknowledges.
+  bool revoke(task_record& t) noexcept {
+    if (!shm::revoke(mailbox().at(t.seq), t.seq)) return false;
+    tasks_[t.seq % shm::ring_slots] = nullptr;
+    revoked_.set(t.seq % shm::ring_slots);
+    t.worker = nullptr;
+    --unfinished_;
+    return true;
+  }
+
+  /// Calls f(task) for each task that is issued here and not revoked, oldest first, from position `from` on.
+  template <class F>
+  void each_issued(F f, std::uint64_t from = 0) {
+    for (std::uint64_t seq = std::max(drained_, from); seq != issued_; ++seq)
+      if (task_record* t = tasks_[seq % shm::ring_slots]) f(*t);
+  }
+
+  task_record* head() const noexcept { return load() == 0 ? nullptr : tasks_[drained_ % shm::ring_slots]; }
+
+  enum class drained_kind { nothing, finished, acknowledged, violation };
+  struct drained {
+    drained_kind kind;
+    task_record* task = nullptr; ///< finished: with outcome and result set
+  };
+
+  /// Consumes the head if it is DONE. Loads each worker-writable word once, validates, copies out (R3).
+  drained drain_one() noexcept {
+    if (load() == 0) return {drained_kind::nothing};
+    const std::uint64_t seq = drained_;
+    const std::size_t i = seq % shm::ring_slots;
+    shm::slot& s = mailbox().at(seq);
+    const std::uint64_t w = shm::load_state(s);
+    if (!legal_head(w)) return {drained_kind::violation};
+    if (w != shm::pack(seq, shm::slot_state::done)) return {drained_kind::nothing};
+    task_record* const t = tasks_[i];
+    if (t != nullptr && !take_result(s, *t)) return {drained_kind::violation};
+    tasks_[i] = nullptr;
+    ++drained_;
+    head_running_ = false;
+    shm::release(s, seq);
+    if (t == nullptr) return {drained_kind::acknowledged};
+    --unfinished_;
+    t->worker = nullptr;
+    return {drained_kind::finished, t};
+  }
+
+  /// One look at the head, for the race between sleeping and DONE.
+  bool head_done() const noexcept {
+    return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::done);
+  }
+
+  enum class task_state { ready, running, done, illegal };
+
+  /// What the worker's word says of an issued task.
+  task_state look(const task_record& t) noexcept {
+    const std::uint64_t w = shm::load_state(mailbox().at(t.seq));
+    if (w == shm::pack(t.seq, shm::slot_state::running)) {
+      if (t.seq == drained_) head_running_ = true;
+      return task_state::running;
+    }
+    if (w == shm::pack(t.seq, shm::slot_state::ready))
+      return t.seq == drained_ && head_running_ ? task_state::illegal : task_state::ready;
+    return w == shm::pack(t.seq, shm::slot_state::done) ? task_state::done : task_state::illegal;
+  }
+
+  /// After death and drain: is what is left a legal ring, RUNNING? READY*, REVOKED only where revoked?
+  bool legal_remains() noexcept {
+    for (std::uint64_t seq = drained_; seq != issued_; ++seq) {
+      const std::uint64_t w = shm::load_state(mailbox().at(seq));
+      if (tasks_[seq % shm::ring_slots] == nullptr) {
+        if (w != shm::pack(seq, shm::slot_state::revoked)) return false;
+        continue;
+      }
+      if (w == shm::pack(seq, shm::slot_state::ready) && !(seq == drained_ && head_running_)) continue;
+      if (w == shm::pack(seq, shm::slot_state::running) && seq == drained_) continue;
+      return false;
+    }
+    return true;
+  }
+
+  /// The rest of a dead ring is forgotten; its tasks have been dealt with.
+  void clear_ring() noexcept {
+    drained_ = issued_;
+    unfinished_ = 0;
+    tasks_.fill(nullptr);
+  }
+
+  /// A message was sent on its control socket.
+  void message_sent() noexcept {
+    shm::store(shm::site::sent_messages, mailbox().parent.sent_messages, ++sent_messages_, std::memory_order_release);
+    dirty = true;
+  }
+
+  void request_shutdown() noexcept {
+    shm::store(shm::site::shutdown, mailbox().parent.shutdown, std::uint32_t{1}, std::memory_order_release);
+    waker.force(mailbox());
+    shm::waker::wake(mailbox());
+  }
+
+  void raise_stop(const task_record& t) noexcept {
+    shm::store(shm::site::stop, mailbox().parent.stop, t.seq + 1, std::memory_order_relaxed);
+  }
+
+  /// Asks for a ring: the front end is about to sleep, or sleeps. 0: it polls.
+  void arm(std::uint64_t arm_epoch) noexcept {
+    if (armed_ == arm_epoch) return;
+    armed_ = arm_epoch;
+    shm::store(shm::site::armed, mailbox().doorbell.armed, arm_epoch, std::memory_order_release);
+  }
+
+private:
+  // The head may be READY, RUNNING or DONE; never READY again once seen RUNNING; REVOKED only where revoked.
+  bool legal_head(std::uint64_t w) noexcept {
+    const std::uint64_t seq = drained_;
+    if (w == shm::pack(seq, shm::slot_state::done)) return true;
+    const std::size_t i = seq % shm::ring_slots;
+    if (revoked_.test(i)) return w == shm::pack(seq, shm::slot_state::revoked);
+    if (w == shm::pack(seq, shm::slot_state::running)) return head_running_ = true;
+    return w == shm::pack(seq, shm::slot_state::ready) && !head_running_;
+  }
+
+  bool take_result(shm::slot& s, task_record& t) noexcept {
+    const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
+    const std::uint64_t length = s.length.load(std::memory_order_relaxed);
+    switch (static_cast<shm::result_kind>(where.tag)) {
+    case shm::result_kind::value_inline:
+    case shm::result_kind::exception_inline:
+      if (length > shm::inline_bytes) return false;
+      std::memcpy(t.inline_bytes, s.bytes, length);
+      t.result = t.inline_bytes;
+      break;
+    case shm::result_kind::value_in_file:
+    case shm::result_kind::exception_in_file: {
+      const std::uint64_t file_bytes = memory->results_map.size();
+      if (length > max_result_bytes_ || where.offset > file_bytes || length > file_bytes - where.offset) return false;
+      t.result = memory->results_map.data() + where.offset;
+      t.result_owner = memory;
+      break;
+    }
+    default: return false;
+    }
+    t.result_length = length;
+    t.outcome = where.tag == static_cast<std::uint64_t>(shm::result_kind::value_inline) ||
+                        where.tag == static_cast<std::uint64_t>(shm::result_kind::value_in_file)
+                    ? verdict::value
+                    : verdict::exception;
+    return true;
+  }
+
+  std::uint64_t max_result_bytes_;
+  std::uint64_t issued_ = 0, drained_ = 0, armed_ = 0, sent_messages_ = 0;
+  std::size_t unfinished_ = 0;
+  bool head_running_ = false;
+  std::array<task_record*, shm::ring_slots> tasks_{};
+  std::bitset<shm::ring_slots> revoked_;
+};
+
+} // namespace coproc::pool
