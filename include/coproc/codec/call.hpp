@@ -1,0 +1,216 @@
+// SPDX-License-Identifier: BSL-1.0
+// One call as bytes: encode_call in the front end, run_call in the worker, decode_result and decode_exception in the front
+// end again. The codec layer.
+#pragma once
+
+#include <coproc/codec/callable.hpp>
+#include <coproc/codec/codec.hpp>
+#include <coproc/codec/exception.hpp>
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <cxxabi.h>
+#include <exception>
+#include <memory>
+#include <span>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace coproc::detail {
+
+/// What a worker wrote into the result payload.
+enum class outcome : std::uint8_t { value = 1, exception = 2 };
+
+/// Decodes arguments, calls, encodes the result. Its address is what is sent to the worker.
+using entry_function = outcome (*)(std::span<const std::byte> arguments, writer& result);
+
+// The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same there.
+template <class F>
+void encode_callable(writer& w, const F& fn) {
+  if constexpr (custom_codec<F>)
+    codec<F>::encode(w, fn);
+  else if constexpr (!std::is_empty_v<F>)
+    std::memcpy(w.claim(sizeof fn), std::addressof(fn), sizeof fn);
+}
+
+template <class F>
+F decode_callable(reader& r) {
+  if constexpr (custom_codec<F>) {
+    return codec<F>::decode(r);
+  } else {
+    struct {
+      alignas(F) std::byte bytes[sizeof(F)]{};
+    } raw;
+    if constexpr (!std::is_empty_v<F>) r.get_bytes(raw.bytes, sizeof raw.bytes);
+    return std::bit_cast<F>(raw);
+  }
+}
+
+// The argument, converted to the wire type in the caller; as it is where it has that type already.
+template <class Wire, class A>
+void encode_argument(writer& w, A&& argument) {
+  if constexpr (!std::is_same_v<Wire, std::remove_cvref_t<A>>) {
+    const Wire converted = static_cast<Wire>(static_cast<A&&>(argument));
+    encode_argument<Wire>(w, converted);
+  } else if constexpr (!viewable<Wire>) {
+    encode<Wire>(w, argument);
+  } else if constexpr (travels_as_bytes<typename view_traits<Wire>::element>) {
+    encode_plain_range(w, argument.data(), argument.size());
+  } else {
+    w.put_length(argument.size());
+    for (const auto& element : argument) encode_element<typename view_traits<Wire>::element>(w, element);
+  }
+}
+
+template <class... Wire, class... A>
+void encode_arguments(writer& w, type_list<Wire...>, A&&... arguments) {
+  (encode_argument<Wire>(w, static_cast<A&&>(arguments)), ...);
+}
+
+/// Encodes fn, then the arguments, straight from where they are.
+/// \par Errors  pool_error(payload_too_large) from the writer; whatever a conversion or a codec<T> throws
+template <class F, class... A>
+void encode_call(writer& w, const F& fn, A&&... arguments) {
+  encode_callable(w, fn);
+  encode_arguments(w, typename call_traits<F, A...>::wires(), take_argument<A>(arguments)...);
+}
+
+/// A decoded argument, for as long as the call runs.
+template <class Wire>
+struct held {
+  Wire value;
+  explicit held(reader& r) : value(decode<Wire>(r)) {}
+};
+
+// Views the payload in place, or a copy of elements that cannot be viewed there.
+template <viewable View>
+struct held<View> {
+  using element = typename view_traits<View>::element;
+  using copies = std::vector<std::conditional_t<std::is_same_v<element, bool>, unsigned char, element>>;
+  copies owned;
+  View value;
+
+  explicit held(reader& r) : value(look(r)) {}
+  held(const held&) = delete;
+  held& operator=(const held&) = delete;
+
+private:
+  View look(reader& r) {
+    if constexpr (travels_as_bytes<element>) {
+      const auto range = plain_range::take<element>(r);
+      if constexpr (alignof(element) > 1) {
+        if (!range.template aligned<element>()) {
+          using iterator = unaligned_iterator<element>;
+          owned.assign(iterator(range.first), iterator(range.first + range.count * sizeof(element)));
+          return view(owned.data(), owned.size());
+        }
+      }
+      return view(reinterpret_cast<const element*>(range.first), range.count);
+    } else {
+      owned = std_codec<copies>::decode(r);
+      return view(owned.data(), owned.size());
+    }
+  }
+
+  static View view(const element* first, std::size_t n) {
+    constexpr std::size_t extent = view_traits<View>::extent;
+    if (extent != std::dynamic_extent && n != extent) reject("a span has the wrong length");
+    if constexpr (holds_bool<element>())
+      for (std::size_t i = 0; i != n; ++i) validate(first[i]);
+    return View(first, n);
+  }
+};
+
+template <std::size_t Index, class Wire>
+struct held_at {
+  held<Wire> argument;
+};
+
+template <class Index, class... Wire>
+struct held_arguments;
+
+// An aggregate of bases: they are initialised in order, in place, whatever the types can do.
+template <std::size_t... I, class... Wire>
+struct held_arguments<std::index_sequence<I...>, Wire...> : held_at<I, Wire>... {};
+
+template <std::size_t Index, class Wire>
+Wire& value_at(held_at<Index, Wire>& h) noexcept {
+  return h.argument.value;
+}
+
+template <class F, class... A>
+decltype(auto) call(F& fn, A&&... arguments) {
+  if constexpr (std::is_member_function_pointer_v<F>)
+    return [&fn](auto&& object, auto&&... rest) -> decltype(auto) {
+      return (static_cast<decltype(object)>(object).*fn)(static_cast<decltype(rest)>(rest)...);
+    }(static_cast<A&&>(arguments)...);
+  else
+    return fn(static_cast<A&&>(arguments)...);
+}
+
+/// Runs F in the worker. It depends on F and on what is decoded alone, not on the types that the caller passed.
+template <class F, class Passed>
+struct entry;
+
+template <class F, class... P>
+struct entry<F, type_list<P...>> {
+  static outcome run(std::span<const std::byte> arguments, writer& result) {
+    try {
+      run(arguments, result, std::index_sequence_for<P...>());
+      return outcome::value;
+    }
+#if defined(__GLIBCXX__)
+    catch (abi::__forced_unwind&) { // pthread_exit, pthread_cancel
+      throw;
+    }
+#endif
+    catch (...) {
+      result.rewind();
+      encode_exception(result);
+      return outcome::exception;
+    }
+  }
+
+private:
+  template <std::size_t... I>
+  static void run(std::span<const std::byte> arguments, writer& result, std::index_sequence<I...> index) {
+    reader r(arguments);
+    F fn = decode_callable<F>(r);
+    using held_all = held_arguments<decltype(index), std::remove_cvref_t<P>...>;
+    [[maybe_unused]] held_all all{{held<std::remove_cvref_t<P>>(r)}...};
+    r.expect_end();
+    using returned = std::invoke_result_t<F&, passed_t<P>...>;
+    if constexpr (std::is_void_v<returned>)
+      detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...);
+    else
+      encode<std::decay_t<returned>>(result, detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...));
+  }
+};
+
+template <class F, class... A>
+inline constexpr entry_function entry_of = &entry<F, typename call_traits<F, A...>::passed>::run;
+
+/// Runs in the worker what encode_call<F, A...> encoded. Every C++ exception, also one from decoding or encoding, becomes
+/// outcome::exception with an encoded exception in result; only a forced unwind (pthread_exit) passes.
+template <class F, class... A>
+outcome run_call(std::span<const std::byte> arguments, writer& result) {
+  return entry_of<F, A...>(arguments, result);
+}
+
+/// The value of outcome::value. Throws bad_payload if the bytes are not exactly one R.
+template <class R>
+R decode_result(std::span<const std::byte> bytes) {
+  reader r(bytes);
+  if constexpr (std::is_void_v<R>) {
+    r.expect_end();
+  } else {
+    R value = decode<R>(r);
+    r.expect_end();
+    return value;
+  }
+}
+
+} // namespace coproc::detail
