@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: BSL-1.0
+// Everything that coproc offers.
+#pragma once
+
+#include <coproc/bounded_channel.hpp>
+#include <coproc/error.hpp>
+#include <coproc/gather.hpp>
+#include <coproc/options.hpp>
+#include <coproc/process_pool.hpp>
+#include <coproc/run.hpp>
+#include <coproc/run_in_executor.hpp>
+#include <coproc/semaphore.hpp>
+#include <coproc/task.hpp>
+#include <coproc/this_worker.hpp>
+#include <coproc/thread_bridge.hpp>
+#include <coproc/version.hpp>
+#include <coproc/with_timeout.hpp>

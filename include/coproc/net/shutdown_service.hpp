@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: BSL-1.0
+// Tells objects that hold waiting handlers when their execution context is being destroyed, so that those handlers are
+// destroyed uninvoked while the context still exists. Runs in the front end, on the thread that destroys the context.
+// Layer net/.
+#pragma once
+
+#include <coproc/net/asio.hpp>
+
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+namespace coproc {
+
+/// An object with waiting handlers.
+class shutdown_listener {
+public:
+  /// The context is about to go: give up all handlers, uninvoked, and never touch the context again.
+  virtual void context_shutting_down() noexcept = 0;
+
+protected:
+  ~shutdown_listener() = default;
+};
+
+class shutdown_service final : public net::execution_context::service {
+  struct registry {
+    std::mutex mutex;
+    std::list<std::weak_ptr<shutdown_listener>> listeners;
+  };
+
+public:
+  static inline net::execution_context::id id;
+
+  explicit shutdown_service(net::execution_context& context) : service(context) {}
+
+  /// Membership of one listener; safe to destroy after the context is gone.
+  class registration {
+  public:
+    registration() = default;
+    registration(registration&&) = delete;
+    registration& operator=(registration&&) = delete;
+
+    ~registration() {
+      if (!registry_) return;
+      std::lock_guard lock(registry_->mutex);
+      registry_->listeners.erase(position_);
+    }
+
+    /// \pre not joined yet; Executor's context lives
+    template <class Executor>
+    void join(const Executor& ex, std::weak_ptr<shutdown_listener> listener) {
+      auto& service = net::use_service<shutdown_service>(
+          static_cast<net::execution_context&>(net::query(ex, net::execution::context)));
+      std::lock_guard lock(service.registry_->mutex);
+      position_ = service.registry_->listeners.insert(service.registry_->listeners.end(), std::move(listener));
+      registry_ = service.registry_;
+    }
+
+  private:
+    std::shared_ptr<registry> registry_;
+    std::list<std::weak_ptr<shutdown_listener>>::iterator position_;
+  };
+
+private:
+  // A handler destroyed here may own the object of another listener, whose registration then leaves the list: hence
+  // the copy, and no lock while listeners are told.
+  void shutdown() noexcept override {
+    std::vector<std::weak_ptr<shutdown_listener>> listeners;
+    {
+      std::lock_guard lock(registry_->mutex);
+      listeners.assign(registry_->listeners.begin(), registry_->listeners.end());
+    }
+    for (auto& listener : listeners)
+      if (auto alive = listener.lock()) alive->context_shutting_down();
+  }
+
+  std::shared_ptr<registry> registry_ = std::make_shared<registry>();
+};
+
+} // namespace coproc

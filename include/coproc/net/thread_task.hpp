@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: BSL-1.0
+// One function call on a thread of some executor, awaited from another: who of the thread, a cancellation and two dying
+// contexts completes it. Made in the front end, run on a thread of it. Layer net/.
+#pragma once
+
+#include <coproc/net/asio.hpp>
+#include <coproc/net/completion.hpp>
+#include <coproc/net/join.hpp>
+#include <coproc/net/shutdown_service.hpp>
+#include <coproc/pool/stop_flag.hpp>
+
+#include <atomic>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace coproc::detail {
+
+/// The life of the call, without the call.
+///
+/// The waiting handler is posted under the mutex: context_shutting_down takes the mutex too, so that the thread, which
+/// goes on when the waiter's context is destroyed, never posts to a context that is gone.
+template <class R>
+class thread_task : public shutdown_listener, public std::enable_shared_from_this<thread_task<R>> {
+public:
+  using result_type = R;
+  using result = std::optional<value_t<R>>;
+  using signature = void(std::exception_ptr, result);
+
+  thread_task() = default;
+  thread_task(const thread_task&) = delete;
+  thread_task& operator=(const thread_task&) = delete;
+
+  /// Queues the call on `where`; handler gets what becomes of it.
+  template <class Executor, class Handler>
+  void start(const Executor& where, Handler handler, const net::any_io_executor& io_ex) {
+    auto slot = net::get_associated_cancellation_slot(handler);
+    waiter_ = make_operation<operation<signature>>(std::move(handler), io_ex, work_tracking::here);
+    registration_.join(io_ex, this->weak_from_this());
+    if (slot.is_connected())
+      slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
+        if (auto self = weak.lock()) self->cancel(type);
+      });
+    try {
+      net::post(where, job(this->shared_from_this()));
+    } catch (...) {
+      // No memory. An initiating function must not throw: the job's destructor has completed the call as abandoned.
+    }
+  }
+
+protected:
+  ~thread_task() = default;
+
+  virtual result call() = 0;
+  virtual void drop_call() noexcept = 0;
+
+private:
+  enum class phase : std::uint8_t { queued, running, over };
+
+  // Runs the call, or reports that nobody will: an executor that goes destroys its queue.
+  class job {
+  public:
+    explicit job(std::shared_ptr<thread_task> task) noexcept : task_(std::move(task)) {}
+    job(job&&) noexcept = default;
+    job& operator=(job&&) = delete;
+    ~job() {
+      if (task_) task_->cancel(net::cancellation_type::terminal);
+    }
+
+    void operator()() { std::exchange(task_, nullptr)->run(); }
+
+  private:
+    std::shared_ptr<thread_task> task_;
+  };
+
+  void run() {
+    {
+      std::lock_guard lock(mutex_);
+      if (phase_ != phase::queued) return;
+      phase_ = phase::running;
+    }
+    std::exception_ptr error;
+    result value;
+    try {
+      const thread_stop_scope scope(stop_requested_);
+      value = call();
+    } catch (...) {
+      error = std::current_exception();
+    }
+    std::lock_guard lock(mutex_);
+    phase_ = phase::over;
+    if (waiter_) coproc::post(std::move(waiter_), std::move(error), std::move(value));
+  }
+
+  // The strongest bit of the mask wins.
+  void cancel(net::cancellation_type type) {
+    using enum net::cancellation_type;
+    std::unique_lock lock(mutex_);
+    if (type == none || phase_ == phase::over) return;
+    const bool withdrawn = phase_ == phase::queued;
+    if (!withdrawn) {
+      if ((type & (partial | terminal)) == none) return;
+      stop_requested_.store(true, std::memory_order_relaxed);
+      if ((type & terminal) == none) return;
+    }
+    if (withdrawn) phase_ = phase::over;
+    if (waiter_)
+      coproc::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)), result());
+    lock.unlock();
+    if (withdrawn) drop_call();
+  }
+
+  void context_shutting_down() noexcept override {
+    operation_ptr<operation<signature>> dropped;
+    std::lock_guard lock(mutex_);
+    dropped = std::move(waiter_);
+  }
+
+  std::atomic<bool> stop_requested_ = false;
+  std::mutex mutex_; // guards phase_ and waiter_
+  phase phase_ = phase::queued;
+  operation_ptr<operation<signature>> waiter_; // null when completed, or its context is gone
+  shutdown_service::registration registration_;
+};
+
+template <class F, class... A>
+using thread_result_t = std::decay_t<std::invoke_result_t<F, A...>>;
+
+template <class F, class... A>
+class thread_task_of final : public thread_task<thread_result_t<F, A...>> {
+  using base = thread_task<thread_result_t<F, A...>>;
+
+public:
+  template <class... X>
+  explicit thread_task_of(X&&... fn_and_args) : call_(std::in_place, std::forward<X>(fn_and_args)...) {}
+
+private:
+  // fn and its arguments die before the caller hears of the result, or of the withdrawal.
+  typename base::result call() override {
+    std::tuple<F, A...> parts(std::move(*call_));
+    call_.reset();
+    typename base::result value;
+    const auto invoke = [](F& fn, A&... args) -> decltype(auto) { return std::invoke(std::move(fn), std::move(args)...); };
+    if constexpr (std::is_void_v<typename base::result_type>) {
+      std::apply(invoke, parts);
+      value.emplace();
+    } else {
+      value.emplace(std::apply(invoke, parts));
+    }
+    return value;
+  }
+
+  void drop_call() noexcept override { call_.reset(); }
+
+  std::optional<std::tuple<F, A...>> call_;
+};
+
+template <class Executor, class Task>
+class thread_task_initiation {
+public:
+  using executor_type = net::any_io_executor;
+
+  thread_task_initiation(net::any_io_executor here, Executor where) : here_(std::move(here)), where_(std::move(where)) {}
+
+  executor_type get_executor() const noexcept { return here_; }
+
+  template <class Handler>
+  void operator()(Handler handler, const std::shared_ptr<Task>& task) const {
+    task->start(where_, std::move(handler), here_);
+  }
+
+private:
+  net::any_io_executor here_;
+  Executor where_;
+};
+
+} // namespace coproc::detail

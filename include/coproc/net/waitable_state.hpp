@@ -1,0 +1,118 @@
+// SPDX-License-Identifier: BSL-1.0
+// What channel, semaphore and their like share: a mutex, an executor, lines of waiting operations, and the three ways to
+// leave a line besides success: cancellation, destruction of the object, destruction of the context. Front end, any
+// thread. Layer net/.
+#pragma once
+
+#include <coproc/net/asio.hpp>
+#include <coproc/net/completion.hpp>
+#include <coproc/net/shutdown_service.hpp>
+#include <coproc/net/waiter_list.hpp>
+
+#include <concepts>
+#include <memory>
+#include <mutex>
+#include <type_traits>
+#include <utility>
+
+namespace coproc {
+
+/// What an I/O object can be made on.
+template <class T>
+concept executor_or_context =
+    std::convertible_to<T&, net::execution_context&> || std::convertible_to<T, net::any_io_executor>;
+
+template <executor_or_context T>
+net::any_io_executor executor_of(T&& where) {
+  if constexpr (std::convertible_to<T&, net::execution_context&>)
+    return net::any_io_executor(where.get_executor());
+  else
+    return net::any_io_executor(std::forward<T>(where));
+}
+
+/// Base of the state behind such an object, which is shared with the operations that were begun and not yet awaited.
+///
+/// Derived has `void drop_waiters() noexcept`, which destroys every waiting operation uninvoked. A Waiter has
+/// `static void abort(operation_ptr<Waiter>)`, which posts operation_aborted.
+/// \par Lifetime  the context may be destroyed before or after the object: handlers that still wait when it goes are
+///                destroyed uninvoked by its shutdown, while those executors exist whose work they count
+template <class Derived>
+class waitable_state : public std::enable_shared_from_this<Derived>, public shutdown_listener {
+public:
+  /// \pre the context of ex lives
+  template <class... Args>
+  static std::shared_ptr<Derived> make(net::any_io_executor ex, Args&&... args) {
+    auto state = std::make_shared<Derived>(std::move(ex), std::forward<Args>(args)...);
+    state->registration_.join(state->executor_, std::weak_ptr<shutdown_listener>(state));
+    return state;
+  }
+
+  const net::any_io_executor& executor() const noexcept { return executor_; }
+
+protected:
+  template <class Waiter>
+  using line = waiter_list<Waiter> Derived::*;
+
+  explicit waitable_state(net::any_io_executor ex) : executor_(std::move(ex)) {}
+  ~waitable_state() = default;
+
+  /// Calls attempt() under the lock; when that returns true, gives op back, to be posted by the caller. Otherwise op
+  /// waits in the line, from which cancellation of any type withdraws it. attempt() may be called twice.
+  template <class Waiter, class Slot, class Attempt>
+  operation_ptr<Waiter> settle_or_wait(line<Waiter> where, operation_ptr<Waiter> op, Slot slot, Attempt attempt) {
+    auto& waiting = static_cast<Derived*>(this)->*where;
+    std::unique_lock lock(mutex_);
+    if (attempt()) return op;
+    waiter_ticket ticket;
+    if (slot.is_connected()) {
+      // The slot is filled before others can complete op, and outside the lock, because that destroys the slot's
+      // previous handler.
+      ticket = waiting.reserve();
+      lock.unlock();
+      slot.assign([weak = this->weak_from_this(), where, ticket](net::cancellation_type type) {
+        if (type == net::cancellation_type::none) return;
+        if (auto self = weak.lock()) static_cast<waitable_state&>(*self).template cancel<Waiter>(where, ticket);
+      });
+      lock.lock();
+      if (attempt()) {
+        waiting.release(ticket);
+        return op;
+      }
+    }
+    if (!shut_down_) {
+      waiting.push_back(std::move(op), ticket);
+    } else {
+      waiting.release(ticket);
+      lock.unlock();
+      op.reset();
+    }
+    return nullptr;
+  }
+
+  mutable std::mutex mutex_;
+  net::any_io_executor executor_;
+
+private:
+  template <class Waiter>
+  void cancel(line<Waiter> where, waiter_ticket ticket) {
+    operation_ptr<Waiter> op;
+    {
+      std::lock_guard lock(mutex_);
+      op = (static_cast<Derived*>(this)->*where).remove(ticket);
+    }
+    if (op) Waiter::abort(std::move(op));
+  }
+
+  void context_shutting_down() noexcept override {
+    {
+      std::lock_guard lock(mutex_);
+      shut_down_ = true;
+    }
+    static_cast<Derived*>(this)->drop_waiters();
+  }
+
+  bool shut_down_ = false;
+  shutdown_service::registration registration_;
+};
+
+} // namespace coproc

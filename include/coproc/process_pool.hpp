@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: BSL-1.0
+// process_pool: worker processes behind an Asio executor. It owns the fork server and the workers; the calls that use it are
+// run_in_executor, async_run and submit. Front end. A public header: may include everything.
+#pragma once
+
+#include <coproc/net/asio.hpp>
+#include <coproc/net/pool_core.hpp>
+#include <coproc/net/resolve_options.hpp>
+#include <coproc/options.hpp>
+
+#include <concepts>
+#include <memory>
+#include <utility>
+
+namespace coproc {
+
+class process_pool;
+template <class R>
+class task;
+
+/// A pool with the options of one call; trivially copyable. The pool must outlive it.
+class pool_ref {
+public:
+  pool_ref(const process_pool& pool) noexcept : pool_(&pool) {}
+  pool_ref(const process_pool&&) = delete; // the pool must be a named object
+  pool_ref(const process_pool& pool, const task_options& options) noexcept : pool_(&pool), options_(options) {}
+
+  /// Starts fn(args...) now; see process_pool::submit.
+  template <class F, class... A>
+  [[nodiscard]] auto submit(F fn, A&&... args) const;
+
+  const process_pool& pool() const noexcept { return *pool_; }
+  const task_options& options() const noexcept { return options_; }
+
+private:
+  const process_pool* pool_;
+  task_options options_{};
+};
+
+/// What run_in_executor runs on in processes: a process_pool or a pool_ref, by name.
+template <class P>
+concept process_bridge = std::convertible_to<P, pool_ref>;
+
+/// Pre-forked worker processes.
+/// \par Threads   distinct calls from any threads at once; construction and destruction on one
+/// \par Lifetime  the execution context must live when the pool is made; after that either may go first. Destroying the
+///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
+///                within about two kill_graces. Destroying the context destroys the handlers uninvoked.
+///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
+/// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
+///                inside its own tasks, every call completes with errc::wrong_process
+class process_pool {
+public:
+  using executor_type = net::any_io_executor;
+
+  /// Forks the fork server and all workers.
+  /// \par Errors  std::invalid_argument: an option is out of range. pool_error(worker_start_failed): the process has
+  ///              threads, preload failed, or a process could not be started. pool_error with a system code: descriptors
+  ///              or memory. Whatever is thrown, nothing is left behind
+  explicit process_pool(executor_type ex, const pool_options& options = {})
+      : core_(std::make_shared<pool_core>(std::move(ex), detail::resolve(options))) {
+    core_->start();
+  }
+
+  template <class Context>
+    requires std::convertible_to<Context&, net::execution_context&>
+  explicit process_pool(Context& context, const pool_options& options = {})
+      : process_pool(executor_type(context.get_executor()), options) {}
+
+  process_pool(const process_pool&) = delete;
+  process_pool& operator=(const process_pool&) = delete;
+
+  ~process_pool() {
+    // In a forked copy the epoll and the sockets still belong to the original: touching them would break it. They are
+    // leaked there on purpose.
+    if (!core_->is_own_process())
+      static_cast<void>(new std::shared_ptr<pool_core>(std::move(core_)));
+    else
+      core_->stop();
+  }
+
+  /// Where completions run when a handler names no executor of its own; never where tasks run.
+  executor_type get_executor() const noexcept { return core_->executor(); }
+
+  /// This pool with options for the calls made through the returned reference.
+  pool_ref with(const task_options& options) const& noexcept { return pool_ref(*this, options); }
+  pool_ref with(const task_options&) const&& = delete;
+
+  /// Starts fn(args...) now and returns a task<R>, which is an awaitable<R>. Never waits for room: when max_queue is
+  /// reached the task completes with queue_full. Arguments behave as decay-copied before the call returns.
+  template <class F, class... A>
+  [[nodiscard]] auto submit(F fn, A&&... args) const {
+    return pool_ref(*this).submit(std::move(fn), std::forward<A>(args)...);
+  }
+
+  const std::shared_ptr<pool_core>& core() const noexcept { return core_; }
+
+private:
+  std::shared_ptr<pool_core> core_;
+};
+
+} // namespace coproc
+
+#include <coproc/task.hpp> // submit's body

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: BSL-1.0
+// run_in_executor and async_run: a call in a worker process as an awaitable, or with any completion token. Front end.
+#pragma once
+
+#include <coproc/codec/moved.hpp>
+#include <coproc/net/pool_operation.hpp>
+#include <coproc/process_pool.hpp>
+
+#include <tuple>
+#include <type_traits>
+#include <utility>
+
+namespace coproc {
+
+/// A callable with its arguments, for async_run; made by work().
+template <class F, class... A>
+class work_item {
+public:
+  template <class... X>
+  explicit work_item(F fn, X&&... args) : fn_(std::move(fn)), args_(std::forward<X>(args)...) {}
+
+  using result_type = detail::result_t<F, A...>;
+
+  prepared_call prepare(const std::shared_ptr<pool_core>& core, const task_options& options) && {
+    return std::apply(
+        [&](A&... args) { return prepared_call::make(core, options, true, fn_, std::move(args)...); }, args_);
+  }
+
+private:
+  F fn_;
+  std::tuple<A...> args_;
+};
+
+/// Packs fn and decay-copied args (coproc::moved(name): moved) for async_run.
+template <class F, class... A>
+auto work(F fn, A&&... args) {
+  if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>())
+    return work_item<F, std::decay_t<detail::argument_t<A>>...>(std::move(fn), detail::take_argument<A>(args)...);
+}
+
+namespace detail {
+
+template <class R>
+struct initiate_prepared {
+  using executor_type = net::any_io_executor;
+  net::any_io_executor executor;
+  executor_type get_executor() const noexcept { return executor; }
+
+  // By value: both must survive the completion of the operation on another thread, which may destroy the caller's frame.
+  template <class Handler>
+  void operator()(Handler handler, prepared_call call) const {
+    std::move(call).template start<R>(std::move(handler));
+  }
+};
+
+struct initiate_work {
+  using executor_type = net::any_io_executor;
+  std::shared_ptr<pool_core> core;
+  task_options options;
+  executor_type get_executor() const noexcept { return core->executor(); }
+
+  template <class Handler, class Item>
+  void operator()(Handler handler, Item item) const {
+    std::move(item).prepare(core, options).template start<typename Item::result_type>(std::move(handler));
+  }
+};
+
+} // namespace detail
+
+/// Runs fn(args...) in a worker process when awaited, and resumes the caller with the result.
+///
+/// fn: a function, member function, captureless lambda, or a callable whose captures are provably plain bytes. Arguments
+/// convert to fn's parameter types (a generic fn: their decayed types) and are encoded before this function returns, so
+/// they behave as decay-copied; an lvalue container is encoded straight from where it is. References returned are copied.
+/// \par Returns    net::awaitable<R>, R the decayed result of fn; need not be default-constructible
+/// \par Errors     what fn throws: standard exceptions as remote<E>, others as remote_exception; worker_lost, task_timeout,
+///                 pool_error (pool_closed, payload_too_large, bad_payload, worker_start_failed, wrong_process,
+///                 unknown_function), operation_aborted
+/// \par Pressure   waits for room while max_queue tasks (or max_queue_bytes) are accepted and not completed, in order
+/// \par Cancel     waiting, queued or not yet begun: withdrawn by any type. Running: total is ignored; partial raises the
+///                 stop token (this_worker::stop_requested); terminal kills the worker (SIGTERM, after kill_grace SIGKILL)
+///                 and completes with operation_aborted once it is gone, unless on_cancel::request_stop. Never retried
+/// \par Lifetime   the pool must live when the result is awaited; it may be destroyed before the call completes
+template <process_bridge P, class F, class... A>
+[[nodiscard]] auto run_in_executor(P&& pool, F fn, A&&... args) {
+  if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>()) {
+    using R = detail::result_t<F, A...>;
+    const pool_ref ref(pool);
+    const auto& core = ref.pool().core();
+    return net::async_initiate<const net::use_awaitable_t<>, detail::completion_signature<R>>(
+        detail::initiate_prepared<R>{core->executor()}, net::use_awaitable,
+        prepared_call::make(core, ref.options(), true, fn, std::forward<A>(args)...));
+  } else {
+    return net::awaitable<void>();
+  }
+}
+
+/// run_in_executor with any completion token: co_await async_run(pool, coproc::work(fn, args...), token).
+/// \par Signature  void(std::exception_ptr) or void(std::exception_ptr, R); R default-constructible (value-initialised
+///                 where there is an exception)
+/// \par Completes  exactly once, on the handler's associated executor (default: the pool's), never inside the initiating
+///                 call; honours the handler's allocator and cancellation slot. Arguments are encoded on initiation
+/// \par Errors, Pressure, Cancel, Lifetime  as run_in_executor
+template <class F, class... A, class Token = net::use_awaitable_t<>>
+auto async_run(pool_ref pool, work_item<F, A...> item, Token&& token = Token()) {
+  using R = typename work_item<F, A...>::result_type;
+  if constexpr (detail::verify_callback_result<R>())
+    return net::async_initiate<Token, detail::completion_signature<R>>(
+        detail::initiate_work{pool.pool().core(), pool.options()}, token, std::move(item));
+}
+
+} // namespace coproc

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: BSL-1.0
+// task<R>: a call that has been started, and an awaitable<R> of its result. What submit returns. Front end.
+#pragma once
+
+#include <coproc/net/pool_operation.hpp>
+#include <coproc/process_pool.hpp>
+
+#include <concepts>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <utility>
+#include <variant>
+
+namespace coproc {
+
+namespace detail {
+
+// The result of a started call, and whoever waits for it.
+template <class R>
+class task_state : public std::enable_shared_from_this<task_state<R>> {
+  using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
+
+  struct waiter_base {
+    virtual ~waiter_base() = default;
+    virtual void deliver(std::exception_ptr e, std::optional<value_type> value) = 0;
+  };
+
+  template <class Handler>
+  struct waiter final : waiter_base {
+    completion<Handler> c;
+    explicit waiter(completion<Handler>&& completion) : c(std::move(completion)) {}
+    void deliver(std::exception_ptr e, std::optional<value_type> value) override {
+      if constexpr (std::is_void_v<R>) {
+        finish<R>(std::move(c), true, std::move(e));
+      } else {
+        if (value)
+          finish<R>(std::move(c), true, std::move(e), std::move(*value));
+        else
+          finish<R>(std::move(c), true, std::move(e));
+      }
+    }
+  };
+
+public:
+  /// The handler of the pool's operation: puts the result here. Nobody's executor: it runs where the pool completes.
+  struct sink {
+    std::shared_ptr<task_state> state;
+    void operator()(std::exception_ptr e)
+      requires std::is_void_v<R>
+    {
+      state->set(std::move(e), value_type());
+    }
+    template <class V>
+      requires(!std::is_void_v<R>)
+    void operator()(std::exception_ptr e, V&& v) {
+      if (e)
+        state->set(std::move(e), std::nullopt);
+      else
+        state->set(nullptr, std::optional<value_type>(std::in_place, std::forward<V>(v)));
+    }
+  };
+
+  task_state(std::shared_ptr<pool_core> core, std::pair<pool::task_record*, std::uint64_t> identity)
+      : core_(std::move(core)), identity_(identity) {}
+
+  void cancel(net::cancellation_type type) noexcept {
+    if (identity_.first != nullptr) core_->cancel(*identity_.first, identity_.second, type);
+  }
+
+  bool done() const {
+    std::lock_guard lock(mutex_);
+    return done_;
+  }
+
+  void detach() {
+    std::lock_guard lock(mutex_);
+    detached_ = true;
+  }
+
+  /// Nobody can get the result any more: an unfinished call is cancelled.
+  void drop() noexcept {
+    {
+      std::lock_guard lock(mutex_);
+      if (done_ || detached_ || waiter_) return;
+    }
+    cancel(net::cancellation_type::terminal);
+  }
+
+  template <class Handler>
+  void wait(Handler handler) {
+    completion<Handler> c(std::move(handler), core_->executor());
+    auto slot = c.get_cancellation_slot();
+    if (slot.is_connected())
+      slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
+        if (const auto self = weak.lock()) self->cancel(type);
+      });
+    auto w = std::make_unique<waiter<Handler>>(std::move(c));
+    std::unique_lock lock(mutex_);
+    if (!done_) {
+      waiter_ = std::move(w);
+      return;
+    }
+    auto e = std::move(exception_);
+    auto v = std::move(value_);
+    lock.unlock();
+    w->deliver(std::move(e), std::move(v));
+  }
+
+private:
+  void set(std::exception_ptr e, std::optional<value_type> v) {
+    std::unique_lock lock(mutex_);
+    done_ = true;
+    if (!waiter_) {
+      exception_ = std::move(e);
+      value_ = std::move(v);
+      return;
+    }
+    const auto w = std::move(waiter_);
+    lock.unlock();
+    w->deliver(std::move(e), std::move(v));
+  }
+
+  const std::shared_ptr<pool_core> core_;
+  const std::pair<pool::task_record*, std::uint64_t> identity_;
+  mutable std::mutex mutex_;
+  bool done_ = false, detached_ = false;
+  std::exception_ptr exception_;
+  std::optional<value_type> value_;
+  std::unique_ptr<waiter_base> waiter_;
+};
+
+// Lives in the awaitable's frame: whatever way the frame goes, an unfinished call that nobody waits for is cancelled.
+template <class R>
+class task_guard {
+public:
+  explicit task_guard(std::shared_ptr<task_state<R>> state) noexcept : state_(std::move(state)) {}
+  task_guard(task_guard&&) noexcept = default;
+  ~task_guard() {
+    if (state_) state_->drop();
+  }
+  const std::shared_ptr<task_state<R>>& state() const noexcept { return state_; }
+
+private:
+  std::shared_ptr<task_state<R>> state_;
+};
+
+template <class R>
+struct initiate_task_wait {
+  std::shared_ptr<task_state<R>> state;
+  template <class Handler>
+  void operator()(Handler handler) const {
+    state->wait(std::move(handler));
+  }
+};
+
+template <class R, class Token>
+auto wait_for_task(std::shared_ptr<task_state<R>> state, Token&& token) {
+  return net::async_initiate<Token, completion_signature<R>>(initiate_task_wait<R>{std::move(state)}, token);
+}
+
+template <class R>
+net::awaitable<R> await_task(task_guard<R> guard) {
+  co_return co_await wait_for_task<R>(guard.state(), net::use_awaitable);
+}
+
+} // namespace detail
+
+/// A call that was started by submit. It is an awaitable<R>: co_await it, combine it with && and ||, pass it to co_spawn
+/// and gather; once. Cancelling the wait cancels the call.
+/// \par Drop      an unfinished task that is destroyed without having been awaited is cancelled; detach() lets it go on
+/// \par Threads   cancel() and done() from any thread
+/// \par Lifetime  may outlive the pool: it then has ended with operation_aborted
+template <class R>
+class [[nodiscard]] task : public net::awaitable<R> {
+public:
+  explicit task(std::shared_ptr<detail::task_state<R>> state)
+      : net::awaitable<R>(detail::await_task<R>(detail::task_guard<R>(state))), state_(std::move(state)) {}
+
+  task(task&&) noexcept = default;
+  task& operator=(task&&) = delete;
+  ~task() = default;
+
+  /// Has it ended, one way or another?
+  bool done() const noexcept { return state_->done(); }
+
+  /// Gives up the result; the call goes on.
+  void detach() && noexcept { state_->detach(); }
+
+  /// By the table in docs/cancellation.md.
+  void cancel(net::cancellation_type type = net::cancellation_type::terminal) noexcept { state_->cancel(type); }
+
+  /// Waits with any token; signature void(std::exception_ptr[, R]). At most one wait per task, co_await included.
+  /// \par Errors, Cancel  as run_in_executor
+  template <class Token>
+  auto async_wait(Token&& token) {
+    if constexpr (detail::verify_callback_result<R>()) return detail::wait_for_task<R>(state_, std::forward<Token>(token));
+  }
+
+private:
+  std::shared_ptr<detail::task_state<R>> state_;
+};
+
+template <class F, class... A>
+auto pool_ref::submit(F fn, A&&... args) const {
+  if constexpr (detail::verify<F, A...>()) {
+    using R = detail::result_t<F, A...>;
+    const auto& core = pool_->core();
+    auto prepared = prepared_call::make(core, options_, false, fn, std::forward<A>(args)...);
+    auto state = std::make_shared<detail::task_state<R>>(core, prepared.identity());
+    std::move(prepared).template start<R>(typename detail::task_state<R>::sink{state});
+    return task<R>(std::move(state));
+  }
+}
+
+} // namespace coproc

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: BSL-1.0
+// with_timeout: awaits a coroutine for a limited time. Runs in the front end, on the caller's executor. A public header:
+// may include everything.
+#pragma once
+
+#include <coproc/error.hpp>
+#include <coproc/net/asio.hpp>
+#include <coproc/net/join.hpp>
+#include <coproc/options.hpp>
+
+#include <exception>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <utility>
+#include <vector>
+
+namespace coproc {
+
+namespace detail {
+
+inline net::awaitable<void> expire_after(duration limit, bool& expired) {
+  co_await net::this_coro::reset_cancellation_state(net::enable_total_cancellation());
+  net::any_io_executor ex = co_await net::this_coro::executor;
+  net::steady_timer timer(ex);
+  timer.expires_after(limit);
+  co_await timer.async_wait(net::use_awaitable);
+  expired = true;
+}
+
+/// Throws timed_out; what the operation threw when it was cancelled is nested in it, unless it says just that.
+[[noreturn]] inline void throw_timed_out(const std::exception_ptr& cause) {
+  try {
+    if (cause) std::rethrow_exception(cause);
+  } catch (const net::system_error& e) {
+    if (e.code() != net::error::operation_aborted) std::throw_with_nested(timed_out());
+  } catch (...) {
+    std::throw_with_nested(timed_out());
+  }
+  throw timed_out();
+}
+
+template <class A>
+net::awaitable<awaited_t<A>> race_with_timer(duration limit, A operation) {
+  struct race {
+    std::optional<value_t<awaited_t<A>>> result;
+    bool expired = false;
+  };
+  enum : std::size_t { timed, timer, both };
+
+  net::any_io_executor ex = co_await net::this_coro::executor;
+  auto j = std::make_shared<join_of<race>>(both, join_until::first_end);
+  std::vector<net::awaitable<void>> bodies;
+  bodies.push_back(keep_result(coroutine_of(operation), j->results.result));
+  bodies.push_back(expire_after(limit, j->results.expired));
+  auto running = run_joined(std::move(ex), std::move(j), std::move(bodies));
+  const auto ended = co_await std::move(running);
+  if (!ended->results.result) {
+    if (ended->first_to_end() == timer && ended->results.expired) throw_timed_out(ended->error());
+    std::rethrow_exception(ended->error());
+  }
+  if constexpr (!std::is_void_v<awaited_t<A>>) co_return std::move(*ended->results.result);
+}
+
+template <class A>
+net::awaitable<awaited_t<A>> without_timer(A operation) {
+  co_return co_await coroutine_of(operation);
+}
+
+} // namespace detail
+
+/// Awaits operation, a net::awaitable<T> or task<T>, for at most `limit` from the moment the result is awaited.
+///
+/// On expiry the operation gets terminal cancellation and is awaited to its end (a task of a pool is killed, its CPU
+/// free); then coproc::timed_out is thrown. If it completes with a value all the same, the value is the result.
+/// \par Errors    timed_out (with an exception other than operation_aborted, that the operation threw when it was
+///                cancelled, nested in it); before expiry, what the operation throws; std::invalid_argument, from the
+///                call itself, when limit is zero or negative
+/// \par Cancel    forwarded to the operation with its type; completes with what the operation does
+/// \par Lifetime  what the operation refers to must outlive the awaiting
+template <awaitable_like A>
+[[nodiscard]] net::awaitable<awaited_t<A>> with_timeout(duration limit, A operation) {
+  if (limit <= duration::zero())
+    throw std::invalid_argument("coproc: with_timeout: the limit must be positive; coproc::unlimited is no limit");
+  if (limit == unlimited) return detail::without_timer(std::move(operation));
+  return detail::race_with_timer(limit, std::move(operation));
+}
+
+} // namespace coproc
