@@ -74,7 +74,8 @@ public:
     wake_list wakes;
     std::lock_guard lock(mutex_);
     dispatcher_.submit(t);
-    after_change(pool::clock_now(), wakes);
+    // A submission out of a completion costs no clock read of its own.
+    after_change(turn_on_this_thread == this ? turn_began_ : pool::clock_now(), wakes);
   }
 
   /// By the contract's table; harmless when the operation has completed. Any thread.
@@ -108,7 +109,9 @@ public:
 private:
   enum class token : std::uint8_t { idle, polling, armed };
   static constexpr std::size_t tasks_per_turn = 256;
-  static constexpr unsigned turns_per_look = 16; // at the epoll, while polling
+  static constexpr unsigned rounds_per_turn = 16;
+  static constexpr unsigned rounds_per_look = 16; // at the epoll, while polling
+  static constexpr int spins_per_slice = 128;
   static constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
 
   // Workers to be woken once the mutex is released; futex_wake needs the memory, so it is held.
@@ -171,44 +174,94 @@ private:
       std::lock_guard lock(mutex_);
       token_ = token::polling;
       dispatcher_.disarm();
-      turns_until_look_ = 0;
+      rounds_until_look_ = 0;
+      spin_.slept(pool::clock_now() - armed_at_);
     }
     turn();
   }
 
-  // Drains, dispatches, completes. Only the holder of the token runs it.
+  // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers get
+  // their turn. Only the holder of the token runs it.
   void turn() {
-    pool::task_list done;
-    std::size_t moved = 0;
-    {
-      wake_list wakes;
-      std::lock_guard lock(mutex_);
-      if (!stopped_) {
-        const auto now = pool::clock_now();
-        const bool look = turns_until_look_ == 0;
-        turns_until_look_ = look ? turns_per_look : turns_until_look_ - 1;
-        if (look) look_at_events(now);
-        moved = dispatcher_.drain(tasks_per_turn, now);
-        if (look) dispatcher_.tick(now);
-        dispatcher_.pump(now);
-        flush(false, wakes);
-      }
-      done.splice_back(dispatcher_.completed());
-    }
-    start_requested();
-    end_of_turn at_exit{*this, done, moved};
     const turn_scope scope(this);
-    while (pool::task_record* t = done.pop_front()) t->complete(*t, at_exit.stopped());
+    std::size_t completed = 0;
+    for (unsigned round = 0; completed < tasks_per_turn && round < rounds_per_turn; ++round) {
+      pool::task_list done;
+      pool::head_set heads;
+      const step next = advance(done, heads);
+      if (next == step::end) return;
+      if (next == step::spin && !spin(heads)) break;
+      if (next == step::start_workers) start_requested();
+      completed += done.size();
+      deliver(done);
+    }
+    post_turn();
+  }
+
+  enum class step { complete, start_workers, spin, end };
+
+  // One round under the mutex. `end`: the token is IDLE or ARMED now, and no longer ours.
+  step advance(pool::task_list& done, pool::head_set& heads) {
+    wake_list wakes;
+    std::lock_guard lock(mutex_);
+    if (stopped_) {
+      done.splice_back(dispatcher_.completed());
+      if (done.empty()) token_ = token::idle;
+      return done.empty() ? step::end : step::complete;
+    }
+    const auto now = turn_began_ = pool::clock_now();
+    const bool look = rounds_until_look_ == 0;
+    rounds_until_look_ = look ? rounds_per_look : rounds_until_look_ - 1;
+    if (look) look_at_events(now);
+    const std::size_t moved = dispatcher_.drain(tasks_per_turn, now);
+    if (look) dispatcher_.tick(now);
+    dispatcher_.pump(now);
+    flush(false, wakes);
+    done.splice_back(dispatcher_.completed());
+    if (!policy_.starts.empty()) return step::start_workers;
+    if (moved != 0) spun_ = {};
+    if (!done.empty() || moved != 0) return step::complete;
+    if (dispatcher_.outstanding() == 0) {
+      token_ = token::idle;
+      return step::end;
+    }
+    if (spun_ < spin_limit && spin_.worthwhile() && dispatcher_.worth_spinning(pool::current_cpu())) {
+      heads = dispatcher_.heads();
+      return step::spin;
+    }
+    spun_ = {};
+    return arm() ? step::end : step::complete;
   }
 
   // A handler may throw through run(): what is left is then completed by the next turn.
-  struct end_of_turn {
-    pool_core& core;
-    pool::task_list& left;
-    std::size_t moved;
-    ~end_of_turn() { core.after_turn(left, moved); }
-    bool stopped() const noexcept { return core.stopped_.load(std::memory_order_relaxed); }
-  };
+  void deliver(pool::task_list& done) {
+    try {
+      while (pool::task_record* t = done.pop_front()) t->complete(*t, stopped_.load(std::memory_order_relaxed));
+    } catch (...) {
+      {
+        std::lock_guard lock(mutex_);
+        done.splice_back(dispatcher_.completed());
+        dispatcher_.completed().splice_back(done);
+      }
+      post_turn();
+      throw;
+    }
+  }
+
+  // Without the mutex; a slice at a time, so that io_context::poll() ends. The memory is safe to look at: only the holder
+  // of the token buries workers.
+  bool spin(const pool::head_set& heads) noexcept {
+    const auto begin = pool::clock_now();
+    for (int i = 0; i < spins_per_slice; ++i) {
+      if (heads.any_done()) {
+        spin_.success();
+        return true;
+      }
+      pool::cpu_relax();
+    }
+    spun_ += pool::clock_now() - begin;
+    return false;
+  }
 
   class turn_scope {
   public:
@@ -221,58 +274,13 @@ private:
     const pool_core* previous_;
   };
 
-  // Goes on polling, sleeps, or goes idle.
-  void after_turn(pool::task_list& left, std::size_t moved) {
-    wake_list wakes;
-    std::unique_lock lock(mutex_);
-    left.splice_back(dispatcher_.completed());
-    dispatcher_.completed().splice_back(left);
-    if (stopped_) {
-      token_ = token::idle;
-      if (!dispatcher_.completed().empty()) {
-        token_ = token::polling;
-        post_turn();
-      }
-      return;
-    }
-    flush(false, wakes);
-    if (!dispatcher_.completed().empty() || !policy_.starts.empty()) return post_turn();
-    if (dispatcher_.outstanding() == 0) {
-      token_ = token::idle;
-      return;
-    }
-    if (moved != 0) {
-      spun_ = {};
-      return post_turn();
-    }
-    if (spin_.worthwhile() && dispatcher_.worth_spinning(pool::current_cpu())) {
-      if (spin_a_little()) return post_turn();
-    }
-    arm();
-  }
-
-  // In slices, so that the loop's other handlers have their turn; false: time to sleep.
-  bool spin_a_little() {
-    const auto begin = pool::clock_now();
-    for (int i = 0; i < 48; ++i) {
-      if (dispatcher_.any_head_done()) {
-        spin_.success();
-        return true;
-      }
-      pool::cpu_relax();
-    }
-    spun_ += pool::clock_now() - begin;
-    if (spun_ < spin_limit) return true;
-    spun_ = {};
-    return false;
-  }
-
-  void arm() {
+  // False: a worker was faster, go on polling.
+  bool arm() {
     dispatcher_.arm(++arm_epoch_);
     shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
     if (dispatcher_.any_head_done()) {
       dispatcher_.disarm();
-      return post_turn();
+      return false;
     }
     token_ = token::armed;
     set_timer();
@@ -280,6 +288,7 @@ private:
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
     wait_->async_wait(net::posix::stream_descriptor::wait_read,
                       [self = shared_from_this()](net::error_code) { self->woken(); });
+    return true;
   }
 
   // ---- events ----
@@ -304,15 +313,18 @@ private:
   }
 
   void hear_server(pool::time_point now) {
+    bool dead = false;
     while (!server_is_gone_) {
       auto in = server_.receive();
       if (in.message) {
         on_message(*in.message, std::move(in.fd), now);
         continue;
       }
-      if (!in.gone) {
-        std::array<pollfd, 1> dead{{{server_.pidfd(), POLLIN, 0}}};
-        if (os::wait_readable(dead, 0) <= 0) return; // alive, and nothing to say
+      if (!in.gone && !dead) {
+        std::array<pollfd, 1> death{{{server_.pidfd(), POLLIN, 0}}};
+        if (os::wait_readable(death, 0) <= 0) return; // alive, and nothing to say
+        dead = true; // its last words may have come in between
+        continue;
       }
       server_is_gone_ = true;
       epoll_.remove(server_.socket());
@@ -370,6 +382,7 @@ private:
       return dispatcher_.start_failed(index, e.code(), pool::clock_now());
     }
     std::lock_guard lock(mutex_);
+    if (stopped_) return;
     dispatcher_.add_worker(std::move(made.record));
     if (const int error = server_.start(made.request, made.for_worker)) {
       start_error_ = error;
@@ -469,10 +482,10 @@ private:
   std::atomic<bool> stopped_{false};
   bool server_is_gone_ = false;
   int start_error_ = 0;
-  unsigned turns_until_look_ = 0;
+  unsigned rounds_until_look_ = 0;
   std::uint64_t arm_epoch_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
-  pool::time_point timer_at_ = pool::time_point::max(), armed_at_{};
+  pool::time_point timer_at_ = pool::time_point::max(), turn_began_{}, armed_at_{};
   pool::spin_gate spin_;
   std::chrono::nanoseconds spun_{};
   pool::process_policy policy_{epoll_};

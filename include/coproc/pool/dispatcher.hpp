@@ -36,6 +36,27 @@ struct dispatcher_limits {
   unsigned max_start_failures = 10;                      ///< in a row, before the pool gives up
 };
 
+/// The heads of up to eight rings, to be looked at without the mutex.
+class head_set {
+public:
+  void add(const shm::slot& s, std::uint64_t done_word) noexcept {
+    if (count_ < list_.size()) list_[count_++] = {&s, done_word};
+  }
+  bool any_done() const noexcept {
+    for (std::size_t i = 0; i < count_; ++i)
+      if (shm::load_state(*list_[i].slot) == list_[i].done_word) return true;
+    return false;
+  }
+
+private:
+  struct head {
+    const shm::slot* slot;
+    std::uint64_t done_word;
+  };
+  std::array<head, 8> list_;
+  std::size_t count_ = 0;
+};
+
 enum class cancel_strength : std::uint8_t { total, partial, terminal };
 
 template <dispatcher_policy Policy>
@@ -111,6 +132,13 @@ public:
     return moved;
   }
 
+  head_set heads() const noexcept {
+    head_set set;
+    for (const auto& w : workers_)
+      if (w && w->load() != 0) w->add_head(set);
+    return set;
+  }
+
   bool any_head_done() const noexcept {
     for (const auto& w : workers_)
       if (w && w->head_done()) return true;
@@ -121,7 +149,7 @@ public:
   /// short tasks? (W6)
   bool worth_spinning(int cpu) const noexcept {
     for (const auto& w : workers_)
-      if (w && w->load() != 0 && w->task_ns < 40'000 && !w->waker.looks_asleep(w->mailbox()) &&
+      if (w && w->load() != 0 && w->task_ns < 40'000 && w->mailbox().worker.sleeping.load(std::memory_order_relaxed) == 0 &&
           w->mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1)
         return true;
     return false;

@@ -149,6 +149,11 @@ public:
     return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::done);
   }
 
+  template <class Set>
+  void add_head(Set& set) const noexcept {
+    set.add(mailbox().at(drained_), shm::pack(drained_, shm::slot_state::done));
+  }
+
   enum class task_state { ready, running, done, illegal };
 
   /// What the worker's word says of an issued task.
