@@ -61,6 +61,7 @@ net::awaitable<std::vector<value_t<awaited_t<A>>>> gather_vector(std::vector<A> 
 /// awaitable is awaited (a task has been running since submit).
 /// \par Errors    the first exception in time is rethrown, after the siblings got terminal cancellation and have ended
 /// \par Cancel    forwarded to every child, with its type; completes when they have ended, with what they did of it
+///                (a child that heeds a cancellation does not count as failed, and so causes no terminal one)
 /// \par Threads   children run on the caller's executor; where that is no strand, each gets a strand of its own on it,
 ///                so that several threads may run the io_context
 /// \par Lifetime  what the children refer to must outlive the awaiting

@@ -45,21 +45,32 @@ class task_state : public std::enable_shared_from_this<task_state<R>> {
 
 public:
   /// The handler of the pool's operation: puts the result here. Nobody's executor: it runs where the pool completes.
-  struct sink {
-    std::shared_ptr<task_state> state;
+  /// Destroyed uninvoked, it does the same to whoever waits.
+  class sink {
+  public:
+    explicit sink(std::shared_ptr<task_state> state) noexcept : state_(std::move(state)) {}
+    sink(sink&&) noexcept = default;
+    ~sink() {
+      if (state_) state_->abandon();
+    }
+
     void operator()(std::exception_ptr e)
       requires std::is_void_v<R>
     {
-      state->set(std::move(e), value_type());
+      std::exchange(state_, nullptr)->set(std::move(e), value_type());
     }
     template <class V>
       requires(!std::is_void_v<R>)
     void operator()(std::exception_ptr e, V&& v) {
+      const auto state = std::exchange(state_, nullptr);
       if (e)
         state->set(std::move(e), std::nullopt);
       else
         state->set(nullptr, std::optional<value_type>(std::in_place, std::forward<V>(v)));
     }
+
+  private:
+    std::shared_ptr<task_state> state_;
   };
 
   task_state(std::shared_ptr<pool_core> core, std::pair<pool::task_record*, std::uint64_t> identity)
@@ -109,6 +120,16 @@ public:
   }
 
 private:
+  // The context goes, and with it whoever waits: a waiting coroutine's frame holds this object, so nobody else would end
+  // it. Not under the lock, since what is destroyed may drop the task.
+  void abandon() noexcept {
+    std::unique_ptr<waiter_base> doomed;
+    std::lock_guard lock(mutex_);
+    done_ = true;
+    exception_ = std::make_exception_ptr(net::system_error(net::error::operation_aborted));
+    doomed = std::move(waiter_);
+  }
+
   void set(std::exception_ptr e, std::optional<value_type> v) {
     std::unique_lock lock(mutex_);
     done_ = true;
@@ -209,7 +230,7 @@ auto pool_ref::submit(F fn, A&&... args) const {
     const auto& core = pool_->core();
     auto prepared = prepared_call::make(core, options_, false, fn, std::forward<A>(args)...);
     auto state = std::make_shared<detail::task_state<R>>(core, prepared.identity());
-    std::move(prepared).template start<R>(typename detail::task_state<R>::sink{state});
+    std::move(prepared).template start<R>(typename detail::task_state<R>::sink(state));
     return task<R>(std::move(state));
   }
 }

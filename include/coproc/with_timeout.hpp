@@ -19,8 +19,8 @@ namespace coproc {
 
 namespace detail {
 
+/// Heeds terminal cancellation only: an operation that may go on after a weaker one remains limited.
 inline net::awaitable<void> expire_after(duration limit, bool& expired) {
-  co_await net::this_coro::reset_cancellation_state(net::enable_total_cancellation());
   net::any_io_executor ex = co_await net::this_coro::executor;
   net::steady_timer timer(ex);
   timer.expires_after(limit);

@@ -6,6 +6,7 @@
 #include <boost/pfr/core.hpp>
 
 #include <cstddef>
+#include <exception>
 #include <type_traits>
 #include <utility>
 
@@ -16,19 +17,28 @@ template <class T>
 struct any_base_of {
   template <class Base>
     requires(std::is_base_of_v<Base, T> && !std::is_same_v<Base, T>)
-  operator Base() const;
+  operator Base() const {
+    std::terminate();
+  }
 };
 
+// Convert to anything; never called, but clang wants them defined.
 struct any_copyable {
   template <class U>
-  operator U&() const&&;
+  operator U&() const&& {
+    std::terminate();
+  }
   template <class U>
-  operator U&() const&;
+  operator U&() const& {
+    std::terminate();
+  }
 };
 
 struct any_movable {
   template <class U>
-  operator U() const&&;
+  operator U() const&& {
+    std::terminate();
+  }
 };
 
 template <class T>
@@ -49,8 +59,8 @@ consteval bool takes_braces(std::index_sequence<Before...>, std::index_sequence<
 
 inline constexpr std::size_t max_members = 100;
 
-// The largest number of initialisers that T takes. Boost.PFR's own count tries up to eight for each byte of T, which takes
-// minutes for a struct with a large array in it, and crashes g++ 12 on some recursive types.
+// The largest number of initialisers that T takes. Boost.PFR's own count tries up to eight for each byte of T, which
+// takes minutes for a struct with a large array in it, and crashes g++ 12 on some recursive types.
 template <class T, std::size_t N = 0, bool Found = false>
 consteval std::size_t count_members() {
   if constexpr (N > max_members)
@@ -81,11 +91,13 @@ consteval bool has_array_member(std::index_sequence<Index...>) {
   return (is_array_member<T, Index, sizeof...(Index)>(std::make_index_sequence<sizeof...(Index) - Index - 1>()) || ...);
 }
 
-/// Boost.PFR sees the members of T as they are. Left out, because it cannot tell or fails in its own depths: base classes;
-/// reference members, which it reports as values (they are not assignable); C arrays (say std::array).
+/// Boost.PFR sees the members of T as they are. Left out, because it cannot tell or fails in its own depths: base
+/// classes; reference members, which it reports as values (they are not assignable); C arrays (say std::array).
 template <class T>
 consteval bool is_reflectable() {
-  if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T> || !std::is_move_assignable_v<T>)
+  if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>)
+    return false; // closures too, before they are asked: g++ 12 no longer finds them trivially copyable after that
+  else if constexpr (!std::is_move_assignable_v<T>)
     return false;
   else if constexpr (requires { T{any_base_of<T>{}}; })
     return false;

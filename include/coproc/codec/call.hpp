@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: BSL-1.0
-// One call as bytes: encode_call in the front end, run_call in the worker, decode_result and decode_exception in the front
-// end again. The codec layer.
+// One call as bytes: encode_call in the front end, run_call in the worker, decode_result and decode_exception in the
+// front end again. The codec layer.
 #pragma once
 
 #include <coproc/codec/callable.hpp>
 #include <coproc/codec/codec.hpp>
 #include <coproc/codec/exception.hpp>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <cxxabi.h>
 #include <exception>
 #include <memory>
+#include <new>
 #include <span>
 #include <type_traits>
 #include <utility>
@@ -27,7 +27,8 @@ enum class outcome : std::uint8_t { value = 1, exception = 2 };
 /// Decodes arguments, calls, encodes the result. Its address is what is sent to the worker.
 using entry_function = outcome (*)(std::span<const std::byte> arguments, writer& result);
 
-// The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same there.
+// The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same
+// there.
 template <class F>
 void encode_callable(writer& w, const F& fn) {
   if constexpr (custom_codec<F>)
@@ -36,16 +37,15 @@ void encode_callable(writer& w, const F& fn) {
     std::memcpy(w.claim(sizeof fn), std::addressof(fn), sizeof fn);
 }
 
+// F is an implicit-lifetime type, which the bytes bring to life; a closure has no other way.
 template <class F>
 F decode_callable(reader& r) {
   if constexpr (custom_codec<F>) {
     return codec<F>::decode(r);
   } else {
-    struct {
-      alignas(F) std::byte bytes[sizeof(F)]{};
-    } raw;
-    if constexpr (!std::is_empty_v<F>) r.get_bytes(raw.bytes, sizeof raw.bytes);
-    return std::bit_cast<F>(raw);
+    alignas(F) std::byte bytes[sizeof(F)]{};
+    if constexpr (!std::is_empty_v<F>) r.get_bytes(bytes, sizeof bytes);
+    return *std::launder(reinterpret_cast<F*>(bytes));
   }
 }
 
@@ -157,7 +157,8 @@ struct entry;
 
 template <class F, class... P>
 struct entry<F, type_list<P...>> {
-  static outcome run(std::span<const std::byte> arguments, writer& result) {
+  // A forced unwind has no object, which UBSan would report where it is caught by reference.
+  __attribute__((no_sanitize("null"))) static outcome run(std::span<const std::byte> arguments, writer& result) {
     try {
       run(arguments, result, std::index_sequence_for<P...>());
       return outcome::value;
@@ -183,18 +184,24 @@ private:
     [[maybe_unused]] held_all all{{held<std::remove_cvref_t<P>>(r)}...};
     r.expect_end();
     using returned = std::invoke_result_t<F&, passed_t<P>...>;
-    if constexpr (std::is_void_v<returned>)
+    // A returned reference may point into viewed arguments, over which the result may be written. (So may an object with
+    // a codec<R> of its own that refers to them: it must not.)
+    constexpr bool copied = std::is_reference_v<returned> && (viewable<std::remove_cvref_t<P>> || ...);
+    if constexpr (std::is_void_v<returned>) {
       detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...);
-    else
-      encode<std::decay_t<returned>>(result, detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...));
+    } else {
+      std::conditional_t<copied, std::decay_t<returned>, returned&&> value =
+          detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...);
+      encode<std::decay_t<returned>>(result, value);
+    }
   }
 };
 
 template <class F, class... A>
 inline constexpr entry_function entry_of = &entry<F, typename call_traits<F, A...>::passed>::run;
 
-/// Runs in the worker what encode_call<F, A...> encoded. Every C++ exception, also one from decoding or encoding, becomes
-/// outcome::exception with an encoded exception in result; only a forced unwind (pthread_exit) passes.
+/// Runs in the worker what encode_call<F, A...> encoded. Every C++ exception, also one from decoding or encoding,
+/// becomes outcome::exception with an encoded exception in result; only a forced unwind (pthread_exit) passes.
 template <class F, class... A>
 outcome run_call(std::span<const std::byte> arguments, writer& result) {
   return entry_of<F, A...>(arguments, result);

@@ -25,7 +25,6 @@ concept coroutine = requires { typename std::coroutine_traits<R, P...>::promise_
 ///   passed   how the decoded arguments are handed to F
 template <class F, class... A>
 struct call_traits {
-  static constexpr bool generic = true;
   using wires = type_list<std::decay_t<argument_t<A>>...>;
   using passed = wires;
 };
@@ -33,7 +32,6 @@ struct call_traits {
 template <class F, class... A>
   requires(signature<F>::known)
 struct call_traits<F, A...> {
-  static constexpr bool generic = false;
   template <class... P>
   static type_list<std::remove_cvref_t<P>...> decay(type_list<P...>);
   using wires = decltype(decay(typename signature<F>::parameters()));
@@ -49,11 +47,12 @@ struct invocation<F, type_list<P...>> {
   static constexpr bool possible_with_lvalues = std::is_invocable_v<F&, std::remove_cvref_t<P>&...>;
 
   static auto result() {
-    if constexpr (possible) return std::type_identity<std::invoke_result_t<F&, passed_t<P>...>>();
-    else return std::type_identity<void>();
+    if constexpr (possible)
+      return std::type_identity<std::invoke_result_t<F&, passed_t<P>...>>();
+    else
+      return std::type_identity<void>();
   }
   using result_type = typename decltype(result())::type;
-
 };
 
 template <class F, class... A>
@@ -64,17 +63,16 @@ template <class F, class... A>
 using result_t = std::decay_t<typename invocation_t<F, A...>::result_type>;
 
 template <class F>
-inline constexpr bool is_function = std::is_pointer_v<F> || std::is_member_function_pointer_v<F>;
-
-template <class F>
 consteval bool verify_captures() {
-  if constexpr (std::is_class_v<F> && !custom_codec<F>) {
+  if constexpr (std::is_class_v<F> && !custom_codec<F> && !stateless<F>) {
     constexpr bool trivial = std::is_trivially_copyable_v<F> && std::copy_constructible<F>;
-    static_assert(trivial, "coproc: the captures of this callable cannot travel: capture trivially copyable values only and "
-                           "pass everything else as an argument");
-    static_assert(!trivial || plain_bytes<F>,
-                  "coproc: this callable captures a reference, a pointer, this or a view, which mean nothing in another "
-                  "process: capture values, or pass the object as an argument");
+    static_assert(trivial,
+                  "coproc: the captures of this callable cannot travel: capture trivially copyable values only and "
+                  "pass everything else as an argument");
+    static_assert(
+        !trivial || plain_bytes<F>,
+        "coproc: this callable captures a reference, a pointer, this or a view, which mean nothing in another "
+        "process: capture values, or pass the object as an argument");
     return trivial && plain_bytes<F>;
   } else {
     return true;
@@ -92,12 +90,14 @@ consteval bool verify_parameter() {
   using wire = std::remove_cvref_t<P>;
   constexpr bool mutable_reference = std::is_lvalue_reference_v<P> && !std::is_const_v<std::remove_reference_t<P>>;
   if constexpr (mutable_reference) {
-    static_assert(!mutable_reference, "coproc: fn takes an argument by non-const reference; it would change a copy in the "
-                                      "worker: take it by value and return the changed object");
+    static_assert(!mutable_reference,
+                  "coproc: fn takes an argument by non-const reference; it would change a copy in the "
+                  "worker: take it by value and return the changed object");
     return false;
   } else if constexpr (is_mutable_span<wire>) {
-    static_assert(!is_mutable_span<wire>, "coproc: argument memory is read-only in the worker: take std::span<const T>, or "
-                                          "std::vector<T> to change it");
+    static_assert(!is_mutable_span<wire>,
+                  "coproc: argument memory is read-only in the worker: take std::span<const T>, or "
+                  "std::vector<T> to change it");
     return false;
   } else {
     return travels_as_parameter<wire>();
@@ -145,8 +145,9 @@ constexpr std::size_t size_of(type_list<P...>) {
 
 template <class R, class... P>
 consteval bool verify_no_coroutine(type_list<P...>) {
-  static_assert(!coroutine<R, P...>, "coproc: fn is a coroutine; a worker has no event loop: pass an ordinary function, and "
-                                     "co_await in the caller");
+  static_assert(!coroutine<R, P...>,
+                "coproc: fn is a coroutine; a worker has no event loop: pass an ordinary function, and "
+                "co_await in the caller");
   return !coroutine<R, P...>;
 }
 
@@ -188,8 +189,8 @@ consteval bool verify_generic() {
     return verify_result<F, A...>();
 }
 
-/// True if F can be called in a worker with arguments A (as deduced from A&&); otherwise the build fails with the reason.
-/// Use it as `if constexpr (verify<F, A...>())` around what needs it, so that the reason stays the only error.
+/// True if F can be called in a worker with arguments A (as deduced from A&&); otherwise the build fails with the
+/// reason. Use it as `if constexpr (verify<F, A...>())` around what needs it, so that the reason stays the only error.
 template <class F, class... A>
 consteval bool verify() {
   if constexpr (signature<F>::known)
@@ -198,12 +199,12 @@ consteval bool verify() {
     return verify_generic<F, A...>();
 }
 
-/// g++ 12 destroys a temporary of such a type twice when it is an argument inside a co_await expression. A as deduced from
-/// A&&; an object from moved() is none.
+/// g++ 12 destroys a temporary of such a type twice when it is an argument inside a co_await expression. A as deduced
+/// from A&&; an object from moved() is none.
 #if defined(__GNUC__) && !defined(__clang__) && __GNUC__ < 13
 template <class A>
-inline constexpr bool gcc12_hazard = !std::is_reference_v<A> && std::is_class_v<A> && std::is_aggregate_v<A> &&
-                                     !std::is_trivially_destructible_v<A>;
+inline constexpr bool gcc12_hazard =
+    !std::is_reference_v<A> && std::is_class_v<A> && std::is_aggregate_v<A> && !std::is_trivially_destructible_v<A>;
 #else
 template <class A>
 inline constexpr bool gcc12_hazard = false;
@@ -212,8 +213,9 @@ inline constexpr bool gcc12_hazard = false;
 /// For all that is called inside co_await with the arguments A (as deduced from A&&).
 template <class... A>
 consteval bool verify_temporaries() {
-  static_assert((!gcc12_hazard<A> && ...), "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give "
-                                           "the object a name and pass the name, or coproc::moved(name)");
+  static_assert((!gcc12_hazard<A> && ...),
+                "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give "
+                "the object a name and pass the name, or coproc::moved(name)");
   return (!gcc12_hazard<A> && ...);
 }
 
@@ -221,8 +223,9 @@ consteval bool verify_temporaries() {
 template <class R>
 consteval bool verify_callback_result() {
   constexpr bool usable = std::is_void_v<R> || std::is_default_constructible_v<R>;
-  static_assert(usable, "coproc: callbacks need a default-constructible result: use run_in_executor or submit, or return "
-                        "std::optional");
+  static_assert(usable,
+                "coproc: callbacks need a default-constructible result: use run_in_executor or submit, or return "
+                "std::optional");
   return usable;
 }
 

@@ -21,6 +21,9 @@ namespace coproc {
 namespace detail {
 
 template <class T>
+concept overwritable = std::is_default_constructible_v<T> && std::is_copy_assignable_v<T>;
+
+template <class T>
 T decode_bytes(reader& r) {
   if constexpr (std::is_same_v<T, bool>) {
     const auto tag = r.get_raw<unsigned char>();
@@ -30,7 +33,7 @@ T decode_bytes(reader& r) {
     return static_cast<T>(decode_bytes<std::underlying_type_t<T>>(r));
   } else if constexpr (std::is_integral_v<T>) {
     return r.get_raw<T>();
-  } else if constexpr (std::is_default_constructible_v<T> && std::is_copy_assignable_v<T>) {
+  } else if constexpr (overwritable<T>) {
     T value;
     r.get_bytes(static_cast<void*>(std::addressof(value)), sizeof value);
     if constexpr (holds_bool<T>()) validate(value);
@@ -54,7 +57,9 @@ T decode_members(reader& r, std::index_sequence<I...>) {
 template <class T>
 void encode(writer& w, const T& value) {
   constexpr form f = form_of<T>;
-  if constexpr (f == form::custom)
+  if constexpr (std::is_const_v<T>)
+    encode<std::remove_const_t<T>>(w, value);
+  else if constexpr (f == form::custom)
     codec<T>::encode(w, value);
   else if constexpr (f == form::bytes)
     std::memcpy(w.claim(sizeof value), std::addressof(value), sizeof value);
@@ -69,7 +74,9 @@ void encode(writer& w, const T& value) {
 template <class T>
 T decode(reader& r) {
   constexpr form f = form_of<T>;
-  if constexpr (f == form::custom) {
+  if constexpr (std::is_const_v<T>) { // in an array, an optional, a variant
+    return decode<std::remove_const_t<T>>(r);
+  } else if constexpr (f == form::custom) {
     const reader::nesting guard(r);
     return codec<T>::decode(r);
   } else if constexpr (f == form::bytes) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the containers and strings of the standard library travel: a length, then the elements; ranges of plain types in one
-// memcpy. Runs on both sides of the mailbox; the codec layer.
+// How the containers and strings of the standard library travel: a length, then the elements; ranges of plain types in
+// one memcpy. Runs on both sides of the mailbox; the codec layer.
 #pragma once
 
 #include <coproc/codec/form.hpp>
@@ -264,31 +264,31 @@ struct map_codec : key_codec<Container> {
 
 // A comparison or hash with state, such as a function pointer, would arrive without it.
 template <class... Policy>
-concept stateless = (std::is_empty_v<Policy> && ...) && (std::is_default_constructible_v<Policy> && ...);
+concept stateless_policies = (std::is_empty_v<Policy> && ...) && (std::is_default_constructible_v<Policy> && ...);
 
 template <class K, class C, class A>
-  requires stateless<C>
+  requires stateless_policies<C>
 struct std_codec<std::set<K, C, A>> : set_codec<std::set<K, C, A>> {};
 template <class K, class C, class A>
-  requires stateless<C>
+  requires stateless_policies<C>
 struct std_codec<std::multiset<K, C, A>> : set_codec<std::multiset<K, C, A>> {};
 template <class K, class H, class E, class A>
-  requires stateless<H, E>
+  requires stateless_policies<H, E>
 struct std_codec<std::unordered_set<K, H, E, A>> : set_codec<std::unordered_set<K, H, E, A>> {};
 template <class K, class H, class E, class A>
-  requires stateless<H, E>
+  requires stateless_policies<H, E>
 struct std_codec<std::unordered_multiset<K, H, E, A>> : set_codec<std::unordered_multiset<K, H, E, A>> {};
 template <class K, class V, class C, class A>
-  requires stateless<C>
+  requires stateless_policies<C>
 struct std_codec<std::map<K, V, C, A>> : map_codec<std::map<K, V, C, A>> {};
 template <class K, class V, class C, class A>
-  requires stateless<C>
+  requires stateless_policies<C>
 struct std_codec<std::multimap<K, V, C, A>> : map_codec<std::multimap<K, V, C, A>> {};
 template <class K, class V, class H, class E, class A>
-  requires stateless<H, E>
+  requires stateless_policies<H, E>
 struct std_codec<std::unordered_map<K, V, H, E, A>> : map_codec<std::unordered_map<K, V, H, E, A>> {};
 template <class K, class V, class H, class E, class A>
-  requires stateless<H, E>
+  requires stateless_policies<H, E>
 struct std_codec<std::unordered_multimap<K, V, H, E, A>> : map_codec<std::unordered_multimap<K, V, H, E, A>> {};
 
 } // namespace coproc::detail

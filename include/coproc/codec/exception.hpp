@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a task threw, as bytes: written by the worker inside a catch block, turned into an exception of the matching type by
-// the front end. The codec layer.
+// What a task threw, as bytes: written by the worker inside a catch block, turned into an exception of the matching
+// type by the front end. The codec layer.
 #pragma once
 
 #include <coproc/codec/codec.hpp>
@@ -31,20 +31,20 @@
 #include <utility>
 #include <variant>
 
+#include <fmt/format.h>
+
 namespace coproc::detail {
 
-/// The types that arrive as themselves (coproc's own) or as remote<E>. An exception travels as the first one in the list that
-/// it is, so derived ones stand first. std::regex_error is left out, as <regex> costs too much: it arrives as a
-/// std::runtime_error whose type_name() says so.
+/// The types that arrive as themselves (coproc's own) or as remote<E>. An exception travels as the first one in the
+/// list that it is, so derived ones stand first. std::regex_error is left out, as <regex> costs too much: it arrives as
+/// a std::runtime_error whose type_name() says so.
 using known_exceptions =
-    type_list<bad_payload, task_timeout, timed_out, worker_lost, pool_error,
-              std::filesystem::filesystem_error, std::ios_base::failure, std::system_error,
-              std::domain_error, std::invalid_argument, std::length_error, std::out_of_range, std::future_error,
-              std::logic_error,
-              std::range_error, std::overflow_error, std::underflow_error, std::runtime_error,
-              std::bad_array_new_length, std::bad_alloc, std::bad_any_cast, std::bad_cast, std::bad_typeid,
-              std::bad_function_call, std::bad_optional_access, std::bad_variant_access, std::bad_weak_ptr,
-              std::bad_exception>;
+    type_list<bad_payload, task_timeout, timed_out, worker_lost, pool_error, std::filesystem::filesystem_error,
+              std::ios_base::failure, std::system_error, std::domain_error, std::invalid_argument, std::length_error,
+              std::out_of_range, std::future_error, std::logic_error, std::range_error, std::overflow_error,
+              std::underflow_error, std::runtime_error, std::bad_array_new_length, std::bad_alloc, std::bad_any_cast,
+              std::bad_cast, std::bad_typeid, std::bad_function_call, std::bad_optional_access, std::bad_variant_access,
+              std::bad_weak_ptr, std::bad_exception>;
 
 /// Tags that are no index of the list.
 enum : std::uint8_t { tag_std_exception = 254, tag_other = 255 };
@@ -72,7 +72,7 @@ public:
     } catch (const std::exception& e) {
       encode_first(e, type, known_exceptions());
     } catch (...) {
-      head(tag_other, type, "");
+      head(tag_other, type, nullptr);
     }
   }
 
@@ -97,9 +97,11 @@ private:
   }
 
   void head(std::uint8_t tag, std::string_view type, const char* what) {
+    // A copy, as a text of the user may lie in viewed arguments, over which this may be written.
+    const std::string copy(what == nullptr ? std::string_view() : std::string_view(what).substr(0, max_text_));
     w_.put(tag);
     text(type);
-    text(what == nullptr ? "" : what);
+    text(copy);
   }
 
   void text(std::string_view s) { encode_plain_range(w_, s.data(), std::min(s.size(), max_text_)); }
@@ -125,8 +127,8 @@ private:
   std::size_t max_text_;
 };
 
-/// Encodes the exception that the calling catch block handles. It first tries in full, then, if the writer cannot grow, with
-/// shorter texts; if not even those fit, it leaves nothing, which decodes as bad_payload.
+/// Encodes the exception that the calling catch block handles. It first tries in full, then, if the writer cannot grow,
+/// with shorter texts; if not even those fit, it leaves nothing, which decodes as bad_payload.
 inline void encode_exception(writer& w) noexcept {
   for (const std::size_t max_text : {max_exception_text, std::size_t{64}, std::size_t{0}}) {
     try {
@@ -147,17 +149,20 @@ public:
     type_ = r_.get<std::string>();
     what_ = r_.get<std::string>();
     if (tag == tag_std_exception) return finish<remote<std::exception>>(std::move(type_), std::move(what_));
-    if (tag == tag_other) return finish<remote_exception>(std::move(type_), what_);
+    if (tag == tag_other) {
+      if (what_.empty()) what_ = fmt::format("the task threw {}", type_);
+      return finish<remote_exception>(std::move(type_), what_);
+    }
     return decode_as(tag, known_exceptions());
   }
 
 private:
   template <class... E>
   std::exception_ptr decode_as(std::size_t tag, type_list<E...>) {
-    using decoder = std::exception_ptr (exception_decoder::*)();
-    static constexpr decoder decoders[] = {&exception_decoder::rebuild<E>...};
+    using decoder = std::exception_ptr (*)(exception_decoder&);
+    static constexpr decoder decoders[] = {[](exception_decoder& self) { return self.rebuild<E>(); }...};
     if (tag >= sizeof...(E)) reject("the type of an exception is unknown");
-    return (this->*decoders[tag])();
+    return decoders[tag](*this);
   }
 
   template <class E>
@@ -168,7 +173,8 @@ private:
       return finish<worker_lost>(x, r_.get<bool>());
     } else if constexpr (std::is_base_of_v<pool_error, E>) {
       const auto c = code();
-      return finish<E>(c, prefix_of(what_, c));
+      const auto prefix = prefix_of(what_, c);
+      return prefix.empty() ? finish<E>(c) : finish<E>(c, prefix);
     } else if constexpr (std::is_same_v<E, std::filesystem::filesystem_error>) {
       const auto c = code();
       const auto path1 = r_.get<std::filesystem::path>();
@@ -200,10 +206,15 @@ private:
 
   // The categories that have one object a process; a code of any other becomes errc::remote_exception.
   net::error_code code() {
-    const std::array<const net::error_category*, 8> categories = {
-        &std::system_category(),           &std::generic_category(),            &std::iostream_category(),
-        &std::future_category(),           &error_category(),                   &net::error::get_misc_category(),
-        &net::error::get_netdb_category(), &net::error::get_addrinfo_category()};
+    const std::array<const net::error_category*, 9> categories = {&std::system_category(),
+                                                                  &std::generic_category(),
+                                                                  &std::iostream_category(),
+                                                                  &std::future_category(),
+                                                                  &error_category(),
+                                                                  &net::error::get_system_category(),
+                                                                  &net::error::get_misc_category(),
+                                                                  &net::error::get_netdb_category(),
+                                                                  &net::error::get_addrinfo_category()};
     const auto name = r_.get<std::string>();
     const auto value = r_.get<std::int32_t>();
     for (const auto* category : categories)
@@ -218,24 +229,27 @@ private:
     x.exit_code = r_.get<std::optional<int>>();
     x.status_known = r_.get<bool>();
     x.cause = r_.get<loss_cause>();
+    if (x.cause > loss_cause::violation) reject("the cause of a loss is unknown");
     x.user_microseconds = r_.get<std::int64_t>();
     x.system_microseconds = r_.get<std::int64_t>();
     x.max_rss_kilobytes = r_.get<std::int64_t>();
     return x;
   }
 
-  // What system_error was given: its what() is "prefix: message".
+  // What system_error was given besides the code: its what() is "prefix: message", or the message alone.
   static std::string prefix_of(const std::string& what, const net::error_code& c) {
-    const std::string end = ": " + c.message();
-    return what.ends_with(end) ? what.substr(0, what.size() - end.size()) : what == c.message() ? "" : what;
+    const std::string message = c.message();
+    if (what == message) return {};
+    const std::string end = ": " + message;
+    return what.ends_with(end) ? what.substr(0, what.size() - end.size()) : what;
   }
 
   reader& r_;
   std::string type_, what_;
 };
 
-/// The exception that encode_exception wrote: coproc's own types as they were, standard ones as remote<E>, all others as
-/// remote_exception; bad_payload if the bytes are none of these.
+/// The exception that encode_exception wrote: coproc's own types as they were, standard ones as remote<E>, all others
+/// as remote_exception; bad_payload if the bytes are none of these.
 inline std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept {
   try {
     reader r(bytes);

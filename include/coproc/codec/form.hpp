@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Decides in which of five forms a type travels, and declares the functions that encode and decode it. Compile time only;
-// the codec layer.
+// Decides in which of five forms a type travels, and declares the functions that encode and decode it. Compile time
+// only; the codec layer.
 #pragma once
 
 #include <coproc/codec/aggregate.hpp>
@@ -8,7 +8,6 @@
 #include <coproc/codec/reader.hpp>
 #include <coproc/codec/writer.hpp>
 
-#include <array>
 #include <cstddef>
 #include <type_traits>
 #include <utility>
@@ -31,8 +30,8 @@ namespace detail {
 template <class T>
 concept custom_codec = requires { sizeof(codec<T>); };
 
-/// How a class template of the standard library travels: encode, decode, min_bytes (which an encoding has at least), and
-/// the types it is made of.
+/// How a class template of the standard library travels: encode, decode, min_bytes (which an encoding has at least),
+/// and the types it is made of.
 template <class T>
 struct std_codec;
 
@@ -50,11 +49,6 @@ enum class form {
   bytes,     // by memcpy
   aggregate, // member after member
 };
-
-template <class T>
-inline constexpr bool is_std_array = false;
-template <class T, std::size_t N>
-inline constexpr bool is_std_array<std::array<T, N>> = true;
 
 // A plain type that contains an object with a codec<T> of its own must not travel as bytes.
 template <class T>
@@ -94,10 +88,10 @@ consteval form find_form() {
     return form::bytes;
   else if constexpr (standard<T> && !plain_bytes<T>)
     return form::standard;
+  else if constexpr (stateless<T>)
+    return form::nothing;
   else if constexpr (plain_bytes<T>)
-    if constexpr (std::is_empty_v<T>)
-      return form::nothing;
-    else if constexpr (!holds_custom_codec<T>() && !requires { std_codec<T>::validates; })
+    if constexpr (!holds_custom_codec<T>() && !requires { std_codec<T>::validates; })
       return form::bytes;
     else
       return standard<T> ? form::standard : form::aggregate;
@@ -108,7 +102,7 @@ consteval form find_form() {
 }
 
 template <class T>
-inline constexpr form form_of = find_form<T>();
+inline constexpr form form_of = find_form<std::remove_cv_t<T>>();
 
 /// An array of T travels in one memcpy.
 template <class T>
@@ -123,7 +117,9 @@ T decode(reader& r); // in codec.hpp
 /// Bytes that an encoded T has at least; 0 where that is unknown.
 template <class T>
 consteval std::size_t min_bytes() {
-  if constexpr (form_of<T> == form::bytes)
+  if constexpr (std::is_const_v<T>)
+    return min_bytes<std::remove_const_t<T>>();
+  else if constexpr (form_of<T> == form::bytes)
     return sizeof(T);
   else if constexpr (form_of<T> == form::standard)
     return std_codec<T>::min_bytes;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// coproc::moved, which passes a named object on as an rvalue. Runs in the front end; the codec layer, standard headers only.
+// coproc::moved, which passes a named object on as an rvalue. Runs in the front end; the codec layer, standard headers
+// only.
 #pragma once
 
 #include <memory>
@@ -21,8 +22,8 @@ private:
   T* object_;
 };
 
-/// std::move for the arguments of a call inside a co_await expression, where g++ 12 destroys aggregate temporaries twice
-/// (GCC PR 99576): `co_await run_in_executor(pool, fn, coproc::moved(name))`.
+/// std::move for the arguments of a call inside a co_await expression, where g++ 12 destroys aggregate temporaries
+/// twice (GCC PR 99576): `co_await run_in_executor(pool, fn, coproc::moved(name))`.
 template <class T>
 moved_ref<T> moved(T& object) noexcept {
   static_assert(!std::is_const_v<T>, "coproc: a const object cannot be moved from: pass its name");
@@ -40,7 +41,8 @@ struct unmoved<moved_ref<T>> {
   using type = T;
 };
 
-/// The type of an argument A&&, as it was given: T for moved_ref<T>, otherwise A itself (an lvalue reference for lvalues).
+/// The type of an argument A&&, as it was given: T for moved_ref<T>, otherwise A itself (an lvalue reference for
+/// lvalues).
 template <class A>
 using argument_t =
     std::conditional_t<std::is_same_v<typename unmoved<std::remove_cvref_t<A>>::type, std::remove_cvref_t<A>>, A,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Decodes values out of bytes that nobody vouches for. Runs in the worker over its arguments, and in the front end over a
-// result that a broken or hostile worker wrote and may still be writing: every length and tag is loaded once, checked, and
-// never looked at again. The codec layer; what a type's bytes are is in codec.hpp.
+// Decodes values out of bytes that nobody vouches for. Runs in the worker over its arguments, and in the front end over
+// a result that a broken or hostile worker wrote and may still be writing: every length and tag is loaded once,
+// checked, and never looked at again. The codec layer; what a type's bytes are is in codec.hpp.
 #pragma once
 
 #include <coproc/error.hpp>
@@ -19,8 +19,8 @@ namespace detail {
 [[noreturn, gnu::cold, gnu::noinline]] inline void reject(const char* what) { throw bad_payload(what); }
 } // namespace detail
 
-/// Takes values from a payload, front to back. Whatever does not decode throws bad_payload, before anything is allocated
-/// for it. Not thread-safe. The bytes must outlive the reader, and views taken from it.
+/// Takes values from a payload, front to back. Whatever does not decode throws bad_payload, before anything is
+/// allocated for it. Not thread-safe. The bytes must outlive the reader, and views taken from it.
 class reader {
 public:
   /// Containers of containers, and a codec<T> that calls get<T>(), may nest this deep: the stack is bounded.

@@ -30,23 +30,23 @@ struct call_operator {
   static constexpr bool known = false;
 };
 
-#define COPROC_SIGNATURE(cv_ref, nothrow, object, passed_object)                                                             \
-  template <class R, class C, class... P>                                                                                    \
-  struct signature<R (C::*)(P...) cv_ref nothrow>                                                                            \
-      : known_signature<R, type_list<object, P...>, type_list<passed_object, P...>> {};                                      \
-  template <class R, class C, class... P>                                                                                    \
+#define COPROC_SIGNATURE(cv_ref, nothrow, object, passed_object)                                                       \
+  template <class R, class C, class... P>                                                                              \
+  struct signature<R (C::*)(P...) cv_ref nothrow>                                                                      \
+      : known_signature<R, type_list<object, P...>, type_list<passed_object, P...>> {};                                \
+  template <class R, class C, class... P>                                                                              \
   struct call_operator<R (C::*)(P...) cv_ref nothrow> : known_signature<R, type_list<P...>> {};
 
-#define COPROC_SIGNATURES(nothrow)                                                                                           \
-  COPROC_SIGNATURE(, nothrow, C, C)                                                                                          \
-  COPROC_SIGNATURE(const, nothrow, C, C)                                                                                     \
-  COPROC_SIGNATURE(&, nothrow, C, C&)                                                                                        \
-  COPROC_SIGNATURE(const&, nothrow, C, const C&)                                                                             \
-  COPROC_SIGNATURE(&&, nothrow, C, C)                                                                                        \
-  COPROC_SIGNATURE(const&&, nothrow, C, C)                                                                                   \
-  template <class R, class... P>                                                                                             \
-  struct signature<R (*)(P...) nothrow> : known_signature<R, type_list<P...>> {};                                            \
-  template <class R, class... P> /* a static operator() of C++23 */                                                          \
+#define COPROC_SIGNATURES(nothrow)                                                                                     \
+  COPROC_SIGNATURE(, nothrow, C, C)                                                                                    \
+  COPROC_SIGNATURE(const, nothrow, C, C)                                                                               \
+  COPROC_SIGNATURE(&, nothrow, C, C&)                                                                                  \
+  COPROC_SIGNATURE(const&, nothrow, C, const C&)                                                                       \
+  COPROC_SIGNATURE(&&, nothrow, C, C)                                                                                  \
+  COPROC_SIGNATURE(const&&, nothrow, C, C)                                                                             \
+  template <class R, class... P>                                                                                       \
+  struct signature<R (*)(P...) nothrow> : known_signature<R, type_list<P...>> {};                                      \
+  template <class R, class... P> /* a static operator() of C++23 */                                                    \
   struct call_operator<R (*)(P...) nothrow> : known_signature<R, type_list<P...>> {};
 
 COPROC_SIGNATURES()

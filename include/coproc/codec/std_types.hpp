@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the other types of the standard library travel: array, pair, tuple, optional, variant, path, chrono, complex, bitset.
-// Runs on both sides of the mailbox; the codec layer.
+// How the other types of the standard library travel: array, pair, tuple, optional, variant, path, chrono, complex,
+// bitset. Runs on both sides of the mailbox; the codec layer.
 #pragma once
 
 #include <coproc/codec/form.hpp>
@@ -95,7 +95,8 @@ struct std_codec<std::variant<T...>> {
     if (index >= sizeof...(T)) reject("a variant holds none of its alternatives");
     return [&]<std::size_t... I>(std::index_sequence<I...>) {
       using decoder = variant (*)(reader&);
-      static constexpr decoder decoders[] = {[](reader& from) { return variant(std::in_place_index<I>, detail::decode<T>(from)); }...};
+      static constexpr decoder decoders[] = {
+          [](reader& from) { return variant(std::in_place_index<I>, detail::decode<T>(from)); }...};
       return decoders[index](r);
     }(std::index_sequence_for<T...>());
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Checks that a type can travel, and says in the build error what to do where it cannot. The instantiation trace of such an
-// error names each aggregate and the index of its member. Compile time only; the codec layer.
+// Checks that a type can travel, and says in the build error what to do where it cannot. The instantiation trace of
+// such an error names each aggregate and the index of its member. Compile time only; the codec layer.
 #pragma once
 
 #include <coproc/codec/containers.hpp>
@@ -43,7 +43,8 @@ template <class T>
 inline constexpr bool is_view<std::initializer_list<T>> = true;
 
 template <class T>
-inline constexpr bool is_pointer_like = std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_null_pointer_v<T>;
+inline constexpr bool is_pointer_like =
+    std::is_pointer_v<T> || std::is_member_pointer_v<T> || std::is_null_pointer_v<T>;
 template <class T>
 inline constexpr bool is_pointer_like<T&> = true;
 template <class T>
@@ -82,9 +83,10 @@ consteval bool travels() {
                   "std::vector or std::span<const T> for arrays");
     return false;
   } else if constexpr (is_view<T>) {
-    static_assert(!is_view<T>,
-                  "coproc: a view cannot be part of a result or of another object: use std::string or std::vector (as the "
-                  "type of a parameter of fn, std::string_view and std::span<const T> are fine)");
+    static_assert(
+        !is_view<T>,
+        "coproc: a view cannot be part of a result or of another object: use std::string or std::vector (as the "
+        "type of a parameter of fn, std::string_view and std::span<const T> are fine)");
     return false;
   } else if constexpr (standard<T> && !custom_codec<T>) {
     return elements_travel<T, Seen...>(typename std_codec<T>::elements());

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Encodes values into borrowed memory (a slot, a segment, the result ring) that its owner can replace by a larger place.
-// Runs on the submitting thread of the front end and in the worker. The codec layer; what a type's bytes are is in codec.hpp.
+// Encodes values into borrowed memory (a slot, a segment, the result ring) that its owner can replace by a larger
+// place. Runs on the submitting thread of the front end and in the worker. The codec layer; what a type's bytes are is
+// in codec.hpp.
 #pragma once
 
 #include <coproc/error.hpp>
@@ -14,12 +15,12 @@
 namespace coproc {
 
 /// Appends encoded values. Not thread-safe. The memory belongs to the creator and must outlive the writer.
-/// \par Layout  Values are packed. Only ranges of plain types are aligned, relative to the first byte of the payload, so
-///              that a std::span parameter can view them in place; padding is zero.
+/// \par Layout  Values are packed. Only ranges of plain types are aligned, relative to the first byte of the payload,
+///              so that a std::span parameter can view them in place; padding is zero.
 class writer {
 public:
-  /// Called when fewer than more_bytes are left. It moves bytes [0, w.size()) to a larger place and calls w.rebase(), or
-  /// throws: pool_error(errc::payload_too_large) when there is none.
+  /// Called when fewer than more_bytes are left. It moves bytes [0, w.size()) to a larger place and calls w.rebase(),
+  /// or throws: pool_error(errc::payload_too_large) when there is none.
   using grow_function = void (*)(void* context, writer& w, std::size_t more_bytes);
 
   writer(std::byte* begin, std::size_t capacity, grow_function on_full, void* context) noexcept
@@ -35,7 +36,8 @@ public:
   /// Appends n bytes in one copy, padded so that they begin at a multiple of alignment (a power of two).
   writer& put_bytes(const void* from, std::size_t n, std::size_t alignment = 1) {
     const std::size_t padding = (alignment - size() % alignment) % alignment;
-    if (n > std::numeric_limits<std::size_t>::max() - padding) throw pool_error(make_error_code(errc::payload_too_large));
+    if (n > std::numeric_limits<std::size_t>::max() - padding)
+      throw pool_error(make_error_code(errc::payload_too_large));
     std::byte* to = claim(padding + n);
     for (std::size_t i = 0; i != padding; ++i) to[i] = std::byte{0};
     if (n != 0) std::memcpy(to + padding, from, n);

@@ -1,16 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one model of "a handler that waits for its completion": who keeps which executor alive, where the handler's memory
-// comes from, how it is called at last. The pool, channels and semaphores use it in the front end, on any thread.
-// Layer net/.
+// The one model of "a handler that waits for its completion": what it keeps alive, and where and how it is called at
+// last. The pool, channels and semaphores use it in the front end, on any thread. Layer net/.
 #pragma once
 
 #include <coproc/net/asio.hpp>
 
-#include <cstdint>
 #include <memory>
-#include <optional>
 #include <tuple>
 #include <type_traits>
+#include <typeinfo>
 #include <utility>
 #include <variant>
 
@@ -27,12 +25,18 @@ template <class Executor>
 using tracked_executor =
     std::decay_t<typename net::prefer_result<Executor, net::execution::outstanding_work_t::tracked_t>::type>;
 
+/// ex.target<T>(), which on Asio 1.22 answers without asking whether the target is a T.
+template <class T>
+const T* executor_target(const net::any_io_executor& ex) noexcept {
+  return ex.target_type() == typeid(T) ? ex.target<T>() : nullptr;
+}
+
 template <class Executor>
 const io_executor* as_io_executor(const Executor& ex) noexcept {
   if constexpr (std::is_same_v<Executor, io_executor>)
     return &ex;
   else if constexpr (std::is_same_v<Executor, net::any_io_executor>)
-    return ex.template target<io_executor>();
+    return executor_target<io_executor>(ex);
   else
     return nullptr;
 }
@@ -48,18 +52,6 @@ const io_executor* common_io_executor(const Executor& ex, const net::any_io_exec
   const auto context = [](const io_executor& e) { return std::addressof(net::query(e, net::execution::context)); };
   return context(*mine) == context(*other) ? mine : nullptr;
 }
-
-// Asio's per-thread memory cache takes the place of operator new where the handler asks for nothing in particular.
-template <class Allocator>
-struct operation_allocator {
-  using type = Allocator;
-  static const type& get(const Allocator& a) noexcept { return a; }
-};
-template <class T>
-struct operation_allocator<std::allocator<T>> {
-  using type = net::recycling_allocator<T>;
-  static type get(const std::allocator<T>&) noexcept { return type(); }
-};
 
 /// A handler with its arguments, as a function object without parameters for post and dispatch. Its only association
 /// is the allocator: it runs where it is posted, and the cancellation slot is already of no use to it.
@@ -162,107 +154,5 @@ private:
   Handler handler_;
   route route_;
 };
-
-template <class Signature>
-class operation;
-
-/// A completion whose handler type is forgotten: base of what sits in queues. Data that travels with the waiting handler
-/// goes into a class derived from this one, which takes the `function` as its constructor's first argument.
-/// \par Lifetime post, dispatch and destroy end it; its memory goes back to the handler's allocator before the handler is called
-template <class... Args>
-class operation<void(Args...)> {
-public:
-  enum class ending : std::uint8_t { post, dispatch, destroy };
-  using function = void (*)(operation*, ending, Args*...);
-
-  operation(const operation&) = delete;
-  operation& operator=(const operation&) = delete;
-
-  void post(Args... args) { function_(this, ending::post, &args...); }
-  void dispatch(Args... args) { function_(this, ending::dispatch, &args...); }
-  void destroy() { function_(this, ending::destroy, static_cast<Args*>(nullptr)...); }
-
-protected:
-  explicit operation(function f) noexcept : function_(f) {}
-  ~operation() = default;
-
-private:
-  function function_;
-};
-
-struct operation_destroyer {
-  template <class Operation>
-  void operator()(Operation* op) const { op->destroy(); }
-};
-
-/// Owns an operation; its destructor destroys the handler uninvoked.
-template <class Operation>
-using operation_ptr = std::unique_ptr<Operation, operation_destroyer>;
-
-/// Finishes an owned operation by posting its handler.
-template <class Operation, class... Args>
-void post(operation_ptr<Operation> op, Args... args) { op.release()->post(std::move(args)...); }
-
-namespace detail {
-
-template <class Base, class Handler>
-class stored_operation final : public Base {
-  using memory = operation_allocator<net::associated_allocator_t<Handler>>;
-  using allocator = typename std::allocator_traits<typename memory::type>::template rebind_alloc<stored_operation>;
-  using traits = std::allocator_traits<allocator>;
-
-public:
-  template <class... BaseArgs>
-  static operation_ptr<Base> make(Handler&& handler, const net::any_io_executor& io_ex, work_tracking tracking,
-                                  BaseArgs&&... base_args) {
-    allocator a(memory::get(net::get_associated_allocator(handler)));
-    stored_operation* p = traits::allocate(a, 1);
-    try {
-      ::new (static_cast<void*>(p))
-          stored_operation(std::move(handler), io_ex, tracking, std::forward<BaseArgs>(base_args)...);
-    } catch (...) {
-      traits::deallocate(a, p, 1);
-      throw;
-    }
-    return operation_ptr<Base>(p);
-  }
-
-private:
-  template <class... BaseArgs>
-  stored_operation(Handler&& handler, const net::any_io_executor& io_ex, work_tracking tracking,
-                   BaseArgs&&... base_args)
-      : Base(function_for(static_cast<Base*>(nullptr)), std::forward<BaseArgs>(base_args)...),
-        completion_(std::move(handler), io_ex, tracking) {}
-
-  template <class... Args>
-  static auto function_for(operation<void(Args...)>*) noexcept {
-    return typename operation<void(Args...)>::function(&finish<Args...>);
-  }
-
-  template <class... Args>
-  static void finish(operation<void(Args...)>* op, typename operation<void(Args...)>::ending how, Args*... args) {
-    using ending = typename operation<void(Args...)>::ending;
-    auto* self = static_cast<stored_operation*>(static_cast<Base*>(op));
-    allocator a(memory::get(self->completion_.get_allocator()));
-    completion<Handler> c(std::move(self->completion_));
-    self->~stored_operation();
-    traits::deallocate(a, self, 1);
-    if (how == ending::post) std::move(c).post(Args(std::move(*args))...);
-    if (how == ending::dispatch) std::move(c).dispatch(Args(std::move(*args))...);
-  }
-
-  completion<Handler> completion_;
-};
-
-} // namespace detail
-
-/// Stores a handler as a Base, in memory of its associated allocator. May throw what that and Base's constructor throw.
-template <class Base, class Handler, class... BaseArgs>
-operation_ptr<Base> make_operation(Handler&& handler, const net::any_io_executor& io_ex, work_tracking tracking,
-                                   BaseArgs&&... base_args) {
-  static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
-  return detail::stored_operation<Base, Handler>::make(std::move(handler), io_ex, tracking,
-                                                       std::forward<BaseArgs>(base_args)...);
-}
 
 } // namespace coproc

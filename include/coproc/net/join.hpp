@@ -3,8 +3,9 @@
 // gather and with_timeout; runs in the front end, on the executor of the waiting coroutine. Layer net/.
 #pragma once
 
+#include <coproc/error.hpp>
 #include <coproc/net/asio.hpp>
-#include <coproc/net/completion.hpp>
+#include <coproc/net/operation.hpp>
 
 #include <cstddef>
 #include <exception>
@@ -61,9 +62,9 @@ net::awaitable<void> keep_result(net::awaitable<T> child, std::optional<value_t<
 /// An executor on which nothing runs at the same time: ex itself when it is a strand, else a strand on it. A child
 /// needs one because a cancellation must not be emitted while the child runs, and several threads may run ex.
 inline net::any_io_executor serial_executor(const net::any_io_executor& ex) {
-  const bool is_strand = ex.target<net::strand<net::any_io_executor>>() != nullptr ||
-                         ex.target<net::strand<net::io_context::executor_type>>() != nullptr ||
-                         ex.target<net::strand<net::thread_pool::executor_type>>() != nullptr;
+  const bool is_strand = executor_target<net::strand<net::any_io_executor>>(ex) != nullptr ||
+                         executor_target<net::strand<net::io_context::executor_type>>(ex) != nullptr ||
+                         executor_target<net::strand<net::thread_pool::executor_type>>(ex) != nullptr;
   return is_strand ? ex : net::any_io_executor(net::make_strand(ex));
 }
 
@@ -95,7 +96,7 @@ public:
     self->parent_ = make_operation<parent_operation>(std::move(parent), ex, work_tracking::here);
     if (slot.is_connected())
       slot.assign([weak = self->weak_from_this()](net::cancellation_type type) {
-        if (auto alive = weak.lock()) alive->cancel(type);
+        if (auto alive = weak.lock()) alive->forward(type);
       });
     const net::any_io_executor first = serial_executor(ex);
     self->one_executor_ = first == ex || self->until_ == join_until::first_end;
@@ -131,7 +132,9 @@ private:
     std::unique_lock lock(mutex_);
     if (!std::exchange(any_ended_, true)) first_to_end_ = index;
     if (e && !error_) error_ = e;
-    const bool end_siblings = !siblings_ended_ && (e || until_ == join_until::first_end);
+    // Doing as one was told is no failure: the parent's cancellation may have been weaker than terminal.
+    const bool obeyed = e && forwarded_ && code_of(e) == net::error::operation_aborted;
+    const bool end_siblings = !siblings_ended_ && ((e && !obeyed) || until_ == join_until::first_end);
     siblings_ended_ = siblings_ended_ || end_siblings;
     const bool last = --running_ == 0;
     lock.unlock();
@@ -154,6 +157,14 @@ private:
   }
 
   void finish() { coproc::post(std::move(parent_), shared_from_this()); }
+
+  void forward(net::cancellation_type type) {
+    {
+      std::lock_guard lock(mutex_);
+      forwarded_ = true;
+    }
+    cancel(type);
+  }
 
   void cancel(net::cancellation_type type) {
     {
@@ -195,6 +206,7 @@ private:
   bool launched_ = false;
   bool any_ended_ = false;
   bool siblings_ended_ = false;
+  bool forwarded_ = false; // the parent was cancelled
   std::size_t first_to_end_ = 0;
   net::cancellation_type pending_ = net::cancellation_type::none;
   std::exception_ptr error_;

@@ -36,7 +36,11 @@ public:
   pool_core(net::any_io_executor ex, const resolved_options& options)
       : executor_(std::move(ex)), options_(options), timer_(os::make_timerfd()),
         spin_(options.usable_cpus > 1 ? spin_limit : std::chrono::nanoseconds(0)), dispatcher_(options.limits, policy_) {
-    wait_.emplace(executor_);
+    try {
+      wait_.emplace(executor_);
+    } catch (const net::system_error& e) { // it may be the first to need the context's reactor
+      throw pool_error(e.code(), "coproc: the execution context");
+    }
     if (const auto* io = executor_.target<net::io_context::executor_type>()) io_executor_ = *io;
   }
 
@@ -104,7 +108,12 @@ public:
   void stop() noexcept { stop(true); }
 
   /// Destroys handlers uninvoked instead; from here on the context is not touched.
-  void context_shutting_down() noexcept override { stop(false); }
+  void context_shutting_down() noexcept override {
+    stop(false);
+    if (!is_own_process()) return;
+    std::lock_guard lock(mutex_);
+    wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
+  }
 
 private:
   enum class token : std::uint8_t { idle, polling, armed };
@@ -158,7 +167,7 @@ private:
     token_ = token::polling;
     dispatcher_.disarm();
     net::error_code ignored;
-    wait_->cancel(ignored);
+    if (wait_) wait_->cancel(ignored);
   }
 
   void post_turn() {
@@ -427,6 +436,10 @@ private:
       std::lock_guard lock(mutex_);
       if (stopped_) return;
       stopped_ = true;
+      try {
+        hear_server(pool::clock_now()); // of workers that came up while nobody listened: they, too, may end in order
+      } catch (const pool_error&) {     // no memory to watch one: the fork server ends it
+      }
       dispatcher_.close();
       dispatcher_.each_process([](pool::worker_record& w) {
         if (w.unfinished() != 0 && w.handles.pidfd)
@@ -439,7 +452,6 @@ private:
       net::error_code ignored;
       wait_->cancel(ignored);
       if (wait_->is_open()) wait_->release();
-      if (!complete_handlers) wait_.reset(); // its destructor must not meet a context that is gone
     }
     end_processes();
     while (pool::task_record* t = done.pop_front()) complete_handlers ? t->complete(*t, true) : t->destroy(*t);

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
-#include <coproc/net/completion.hpp>
+#include <coproc/net/operation.hpp>
 #include <coproc/net/join.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/pool/stop_flag.hpp>

@@ -5,7 +5,7 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
-#include <coproc/net/completion.hpp>
+#include <coproc/net/operation.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/waiter_list.hpp>
 

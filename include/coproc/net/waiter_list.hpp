@@ -3,7 +3,7 @@
 // is cancelled. Not synchronised: the owner's mutex guards it. Layer net/.
 #pragma once
 
-#include <coproc/net/completion.hpp>
+#include <coproc/net/operation.hpp>
 
 #include <cstdint>
 #include <utility>

@@ -17,7 +17,7 @@
 namespace coproc::os {
 
 inline unique_fd make_eventfd() {
-  unique_fd fd(invoke(call::eventfd, [] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); }));
+  unique_fd fd = above_stdio(unique_fd(invoke(call::eventfd, [] { return ::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC); })));
   if (!fd) throw_errno("eventfd");
   return fd;
 }
@@ -30,7 +30,7 @@ inline void ring(int eventfd) noexcept {
 
 class epoll {
 public:
-  epoll() : fd_(invoke(call::epoll_create, [] { return ::epoll_create1(EPOLL_CLOEXEC); })) {
+  epoll() : fd_(above_stdio(unique_fd(invoke(call::epoll_create, [] { return ::epoll_create1(EPOLL_CLOEXEC); })))) {
     if (!fd_) throw_errno("epoll_create1");
   }
 
@@ -70,7 +70,8 @@ private:
 };
 
 inline unique_fd make_timerfd() {
-  unique_fd fd(invoke(call::timerfd_create, [] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); }));
+  unique_fd fd = above_stdio(unique_fd(
+      invoke(call::timerfd_create, [] { return ::timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC); })));
   if (!fd) throw_errno("timerfd_create");
   return fd;
 }

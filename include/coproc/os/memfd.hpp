@@ -62,7 +62,8 @@ inline std::uint64_t file_size_limit() noexcept {
 /// A sparse memfd of fixed size. Throws pool_error; EFBIG where RLIMIT_FSIZE is too low.
 inline unique_fd make_memfd(const char* name, std::size_t bytes) {
   if (bytes > file_size_limit()) throw_errno("shared memory larger than RLIMIT_FSIZE allows", EFBIG);
-  unique_fd fd(invoke(call::memfd_create, [&] { return ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); }));
+  unique_fd fd = above_stdio(
+      unique_fd(invoke(call::memfd_create, [&] { return ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); })));
   if (!fd) throw_errno("memfd_create");
   if (invoke(call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); }) != 0)
     throw_errno("ftruncate of shared memory");

@@ -27,7 +27,8 @@ namespace coproc::os {
 
 // glibc 2.36's <sys/pidfd.h> lacks extern "C", hence the raw calls.
 inline unique_fd open_pidfd(pid_t pid) noexcept {
-  return unique_fd(invoke(call::pidfd_open, [&] { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); }));
+  return above_stdio(
+      unique_fd(invoke(call::pidfd_open, [&] { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); })));
 }
 
 /// Returns 0 or errno; ESRCH: it is dead already.
@@ -125,7 +126,8 @@ inline pid_t fork() noexcept {
 }
 
 /// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
-/// /dev/null as stdin, no descriptor besides 0-2 and `keep`, then an empty mask.
+/// /dev/null as stdin, and as stdout and stderr where they are closed; no descriptor besides 0-2 and `keep`, which are
+/// above 2; then an empty mask.
 inline void clean_child(std::span<const int> keep) noexcept {
   struct sigaction default_action {};
   default_action.sa_handler = SIG_DFL;
@@ -145,11 +147,15 @@ inline void clean_child(std::span<const int> keep) noexcept {
   }
   invoke(call::close_range, [&] { return ::close_range(next, ~0u, 0); });
 
-  const int null = invoke(call::open, [] { return ::open("/dev/null", O_RDONLY | O_CLOEXEC); });
-  if (null > 0) {
-    invoke(call::dup2, [&] { return ::dup2(null, 0); });
-    ::close(null);
+  const int null = invoke(call::open, [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); });
+  for (const int standard : {0, 1, 2}) {
+    if (null < 0 || (standard != 0 && null != standard && ::fcntl(standard, F_GETFD) >= 0)) continue;
+    if (null == standard)
+      ::fcntl(null, F_SETFD, 0); // for what a task may exec
+    else
+      invoke(call::dup2, [&] { return ::dup2(null, standard); });
   }
+  if (null > 2) ::close(null);
 
   sigset_t none;
   ::sigemptyset(&none);

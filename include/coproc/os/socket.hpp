@@ -19,7 +19,11 @@ inline std::pair<unique_fd, unique_fd> make_socketpair() {
   int fds[2] = {-1, -1};
   if (invoke(call::socketpair, [&] { return ::socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, fds); }) != 0)
     throw_errno("socketpair");
-  return {unique_fd(fds[0]), unique_fd(fds[1])};
+  std::pair<unique_fd, unique_fd> ends{unique_fd(fds[0]), unique_fd(fds[1])};
+  ends.first = above_stdio(std::move(ends.first));
+  ends.second = above_stdio(std::move(ends.second));
+  if (!ends.first || !ends.second) throw_errno("dup of a socket");
+  return ends;
 }
 
 inline constexpr std::size_t max_fds_per_message = 8;
@@ -80,7 +84,7 @@ inline received receive_message(int socket, std::span<std::byte> buffer, bool wa
     for (std::size_t i = 0; i < count && r.fd_count < r.fds.size(); ++i) {
       int fd = -1;
       std::memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof fd);
-      r.fds[r.fd_count++].reset(fd);
+      r.fds[r.fd_count++] = above_stdio(unique_fd(fd));
     }
   }
   return r;

@@ -2,6 +2,7 @@
 // An owning file descriptor. Any process, any thread; no policy.
 #pragma once
 
+#include <fcntl.h>
 #include <unistd.h>
 #include <utility>
 
@@ -31,5 +32,12 @@ public:
 private:
   int fd_ = -1;
 };
+
+/// fd, or a copy of it above 2: where the application has closed stdin, stdout or stderr, a new descriptor takes that
+/// place, and whatever prints would write into it. Empty, with errno, where no copy can be made.
+inline unique_fd above_stdio(unique_fd fd) noexcept {
+  if (!fd || fd.get() > 2) return fd;
+  return unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+}
 
 } // namespace coproc::os

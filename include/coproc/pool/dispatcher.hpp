@@ -13,6 +13,7 @@
 #include <csignal>
 #include <memory>
 #include <new>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -23,6 +24,7 @@ template <class P>
 concept dispatcher_policy = requires(P p, worker_record& w, const shm::argument_block& block, int signal, unsigned index) {
   { p.signal(w, signal) };                                 ///< through the pidfd; a dead process is no error
   { p.request_start(index) };                              ///< make an incarnation; answer with add_worker() or start_failed()
+  { p.forget_starts() };                                   ///< requests that are not answered yet need no answer any more
   { p.send_segment(w, block) } -> std::same_as<int>;       ///< 0, EAGAIN (its socket is full now), or another errno
   { p.retire(std::declval<std::unique_ptr<worker_record>>()) }; ///< dead and dealt with: close its descriptors
 };
@@ -102,6 +104,7 @@ public:
     case place::finished: return;
     case place::waiting:
       waiting_.erase(t);
+      admit_waiting(); // it may have been the one too large to enter
       return finish(t, verdict::aborted);
     case place::queued:
       queue_.erase(t);
@@ -243,7 +246,12 @@ public:
         continue;
       }
       if (w->exit.cause == loss_cause::self) w->exit.cause = loss_cause::fork_server;
-      if (w->status != state::dead) policy_.signal(*w, SIGKILL);
+      if (w->status != state::live && w->status != state::ending) continue;
+      // The kernel kills them already (PDEATHSIG); this also bounds the wait should their deaths go unnoticed.
+      w->each_issued([&](task_record& t) {
+        if (w->revoke(t)) requeue(t);
+      });
+      kill_now(*w, now);
     }
     for (std::size_t i = 0; i < corpses_.size();) {
       corpses_[i]->exit_known = true; // as known as it will ever be
@@ -271,15 +279,11 @@ public:
 
   time_point next_deadline() const noexcept {
     time_point next = time_point::max();
-    bool idle = false;
-    for (const auto& w : workers_) {
-      if (!w) continue;
-      next = std::min({next, w->next_step, w->head_deadline});
-      idle |= w->takes_work() && w->load() == 0;
-    }
-    if (idle)
-      for (const auto& w : workers_)
-        if (w && w->unfinished() > 1) next = std::min(next, w->active_at + steal_after);
+    for (const auto& w : workers_)
+      if (w) next = std::min({next, w->next_step, w->head_deadline});
+    const idle_workers idle = find_idle();
+    for (const auto& w : workers_)
+      if (w && spare_tasks(*w, idle) != 0) next = std::min(next, w->active_at + steal_after);
     for (const auto& w : corpses_) next = std::min(next, w->next_step);
     for (const time_point t : restarts_) next = std::min(next, t);
     return next;
@@ -359,6 +363,10 @@ private:
   void release_room(task_record& t) noexcept {
     --accepted_;
     accepted_bytes_ -= t.call.length;
+    admit_waiting();
+  }
+
+  void admit_waiting() noexcept {
     while (task_record* next = waiting_.front()) {
       if (!fits(*next)) break;
       waiting_.erase(*next);
@@ -394,7 +402,7 @@ private:
     return tasks >= static_cast<double>(shm::ring_slots) ? shm::ring_slots : 1 + static_cast<std::uint64_t>(tasks);
   }
 
-  // The shortest ring with room; among equals one that is awake, then the one that was active last.
+  // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
   worker_record* pick() const noexcept {
     worker_record* best = nullptr;
     bool best_awake = false;
@@ -403,8 +411,10 @@ private:
       if (w == nullptr || !w->takes_work() || w->ring_full() || w->load() >= depth(*w)) continue;
       if (best != nullptr && w->load() > best->load()) continue;
       const bool awake = w->load() != 0 || !w->waker.looks_asleep(w->mailbox());
-      if (best == nullptr || w->load() < best->load() || (awake && !best_awake) ||
-          (awake == best_awake && w->active_at > best->active_at)) {
+      const auto rank = [](const worker_record& r, bool is_awake) {
+        return std::tuple(r.initialized(), is_awake, r.active_at);
+      };
+      if (best == nullptr || w->load() < best->load() || rank(*w, awake) > rank(*best, best_awake)) {
         best = w;
         best_awake = awake;
       }
@@ -416,6 +426,11 @@ private:
   bool issue(worker_record& w, task_record& t, time_point now) noexcept {
     const int error = t.block ? policy_.send_segment(w, t.block) : 0;
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
+    if (error == EPIPE || error == ECONNRESET) {        // it is dead, as its pidfd will tell, or has closed its socket
+      w.stalled = true;                                 // the task stays at the head of the queue, for another worker
+      if (w.load() == 0) kill_now(w, now);
+      return true;
+    }
     queue_.erase(t);
     if (error != 0) {
       release_room(t);
@@ -446,16 +461,37 @@ private:
     queue_.insert_by_id(t);
   }
 
+  struct idle_workers {
+    std::size_t all = 0, initialized = 0;
+  };
+
+  idle_workers find_idle() const noexcept {
+    idle_workers idle;
+    for (const auto& w : workers_) {
+      if (!w || !w->takes_work() || w->load() != 0) continue;
+      ++idle.all;
+      idle.initialized += w->initialized();
+    }
+    return idle;
+  }
+
+  // How many tasks of w idle workers should take: those behind the one that it runs, or will begin any moment; all of
+  // them where w is still initializing and they are not.
+  static std::size_t spare_tasks(const worker_record& w, const idle_workers& idle) noexcept {
+    if (idle.initialized != 0 && !w.initialized()) return std::min(w.unfinished(), idle.initialized);
+    return w.unfinished() < 2 ? 0 : std::min(w.unfinished() - 1, idle.all);
+  }
+
   // A worker without work takes what lies unstarted behind a task that has been running for a while.
   void rebalance(time_point now) noexcept {
-    std::size_t idle = 0;
-    for (const auto& w : workers_) idle += w && w->takes_work() && w->load() == 0;
-    if (idle == 0) return;
+    const idle_workers idle = find_idle();
+    if (idle.all == 0) return;
     for (auto& w : workers_) {
-      if (!w || w->unfinished() < 2 || now < w->active_at + steal_after) continue;
-      std::size_t wanted = std::min(w->unfinished() - 1, idle);
+      if (!w || now < w->active_at + steal_after) continue;
+      std::size_t wanted = spare_tasks(*w, idle);
+      const task_record* const kept = wanted == w->unfinished() ? nullptr : w->head();
       w->each_issued([&](task_record& t) {
-        if (wanted == 0 || w->head() == &t || !w->revoke(t)) return;
+        if (wanted == 0 || kept == &t || !w->revoke(t)) return;
         requeue(t);
         --wanted;
       });
@@ -482,7 +518,10 @@ private:
       ++tasks;
       --budget;
       release_room(*d.task);
-      if (w.victim == d.task) w.victim = nullptr; // it finished before the signal took effect
+      if (w.victim == d.task) { // it finished before the signal took effect, or in spite of it
+        w.victim = nullptr;
+        if (w.status == state::ending) kill_now(w, now); // nothing is left to hurt; a replacement need not wait
+      }
       finish_result(*d.task);
     }
     if (moved == 0) return 0;
@@ -569,6 +608,7 @@ private:
     case worker_record::task_state::running: return kill_running(w, *t, kill_reason::timed_out, now);
     case worker_record::task_state::ready: break;
     }
+    if (!w.initialized()) return new_head(w, *t, now); // no task has begun, and nothing hangs: an initializer may take long
     if (!w.revoke(*t)) return kill_running(w, *t, kill_reason::timed_out, now); // begun this very moment
     requeue(*t);
     w.each_issued([&](task_record& behind) {
@@ -614,8 +654,7 @@ private:
         if (w.look(t) == worker_record::task_state::ready) move_from_dead(w, t);
       });
     const unsigned index = w.index;
-    const bool came_up = w.mailbox().worker.phase.load(std::memory_order_relaxed) ==
-                         static_cast<std::uint32_t>(shm::worker_phase::initialized);
+    const bool came_up = w.initialized();
     corpses_.push_back(std::move(workers_[index]));
     if (server_gone_ || closed_) return;
     if (came_up)
@@ -677,13 +716,14 @@ private:
 
   void restart_later(unsigned index, net::error_code why, const char* text, time_point now) noexcept {
     if (failed_ || closed_) return;
-    if (++start_failures_ > limits_.max_start_failures && !any_live()) return fail(why, text);
+    if (++start_failures_ > limits_.max_start_failures && !any_initialized()) return fail(why, text);
     const unsigned doublings = std::min(start_failures_, 7u);
     restarts_[index] = now + std::chrono::milliseconds(10ll << (doublings - 1));
   }
 
-  bool any_live() const noexcept {
-    return std::any_of(workers_.begin(), workers_.end(), [](const auto& w) { return w && w->status == state::live; });
+  bool any_initialized() const noexcept {
+    return std::any_of(workers_.begin(), workers_.end(),
+                       [](const auto& w) { return w && w->status == state::live && w->initialized(); });
   }
 
   // The restart budget is exhausted: everything that is not running completes with the cause.
@@ -691,6 +731,7 @@ private:
     failed_ = true;
     failure_ = why;
     failure_text_ = text;
+    policy_.forget_starts();
     std::fill(restarts_.begin(), restarts_.end(), time_point::max());
     while (task_record* t = waiting_.pop_front()) finish(*t, why, text);
     while (task_record* t = queue_.pop_front()) {

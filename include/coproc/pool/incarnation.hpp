@@ -22,8 +22,8 @@ struct incarnation {
 /// Throws pool_error with the system's code.
 inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::uint64_t max_result_bytes) {
   // Twice the largest result: one may be read while the next is written. Sparse, so it costs what is touched.
-  const std::uint64_t wanted = std::max<std::uint64_t>(2 * max_result_bytes, 4096);
-  const std::uint64_t result_bytes = (std::min(wanted, os::file_size_limit()) + 4095) / 4096 * 4096;
+  const std::uint64_t wanted = (std::max<std::uint64_t>(2 * max_result_bytes, 1) + 4095) / 4096 * 4096;
+  const std::uint64_t result_bytes = std::min(wanted, os::file_size_limit() / 4096 * 4096);
   incarnation made;
   made.request.incarnation = number;
   made.request.index = index;

@@ -47,6 +47,8 @@ public:
 
   void request_start(unsigned index) { starts.push_back(index); }
 
+  void forget_starts() noexcept { starts.clear(); }
+
   int send_segment(worker_record& w, const shm::argument_block& block) noexcept {
     const shm::segment& s = block.owner();
     if (std::find(w.segments.begin(), w.segments.end(), s.id()) != w.segments.end()) return 0;

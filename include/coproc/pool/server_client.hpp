@@ -88,6 +88,7 @@ public:
   /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
   void end(std::chrono::steady_clock::time_point deadline) noexcept {
     if (pid_ <= 0) return;
+    ::shutdown(socket_.get(), SHUT_RDWR); // a child of the application may hold a copy, and closing would not tell
     socket_.reset();
     if (pidfd_ && !os::wait_dead(pidfd_.get(), deadline)) {
       os::send_signal(pidfd_.get(), SIGKILL);

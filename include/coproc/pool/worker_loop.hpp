@@ -67,7 +67,9 @@ private:
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this);
-    const auto outcome = entry(arguments, result);
+    auto outcome = entry(arguments, result);
+    // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
+    if (outcome == coproc::detail::outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
     context_.busy = false;
 
     const bool threw = outcome == coproc::detail::outcome::exception;
@@ -82,12 +84,26 @@ private:
     shm::finish(s, cursor_, at, result.size());
   }
 
+  static coproc::detail::outcome refuse(writer& result) noexcept {
+    result.rewind();
+    try {
+      throw_too_large();
+    } catch (...) {
+      coproc::detail::encode_exception(result);
+    }
+    return coproc::detail::outcome::exception;
+  }
+
+  [[noreturn]] static void throw_too_large() {
+    throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds pool_options::max_payload");
+  }
+
   // A result outgrew its slot, or its place in the result file.
   static void grow(void* self, writer& w, std::size_t more_bytes) {
     auto& loop = *static_cast<worker_loop*>(self);
     const std::size_t written = w.size();
     if (more_bytes > loop.max_result_bytes_ || written > loop.max_result_bytes_ - more_bytes)
-      throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds pool_options::max_payload");
+      throw_too_large();
     const std::size_t wanted = written + more_bytes;
     const std::byte* const inline_part = loop.in_file_ ? nullptr : w.data();
     if (!loop.in_file_) loop.results_.open();

@@ -81,6 +81,13 @@ public:
   std::uint64_t load() const noexcept { return issued_ - drained_; }
   bool ring_full() const noexcept { return load() == shm::ring_slots; }
   bool takes_work() const noexcept { return status == state::live && !stalled; }
+  /// Its initializer is through; by its own word, which decides nothing but scheduling.
+  bool initialized() const noexcept {
+    if (!initialized_)
+      initialized_ = mailbox().worker.phase.load(std::memory_order_relaxed) ==
+                     static_cast<std::uint32_t>(shm::worker_phase::initialized);
+    return initialized_;
+  }
   /// Tasks in its ring that are neither finished nor revoked.
   std::size_t unfinished() const noexcept { return unfinished_; }
 
@@ -256,6 +263,7 @@ private:
   std::uint64_t issued_ = 0, drained_ = 0, armed_ = 0, sent_messages_ = 0;
   std::size_t unfinished_ = 0;
   bool head_running_ = false;
+  mutable bool initialized_ = false;
   std::array<task_record*, shm::ring_slots> tasks_{};
   std::bitset<shm::ring_slots> revoked_;
 };

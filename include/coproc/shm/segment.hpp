@@ -10,6 +10,7 @@
 #include <coproc/os/memfd.hpp>
 
 #include <algorithm>
+#include <atomic>
 #include <bit>
 #include <memory>
 #include <mutex>
