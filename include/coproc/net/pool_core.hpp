@@ -152,7 +152,7 @@ private:
       post_turn();
     } else if (token_ == token::armed) {
       if (dispatcher_.completed().empty() && policy_.starts.empty())
-        set_timer();
+        set_timer(dispatcher_.next_deadline());
       else
         interrupt_wait();
     }
@@ -228,6 +228,7 @@ private:
     flush(false, wakes);
     done.splice_back(dispatcher_.completed());
     if (!policy_.starts.empty()) return step::start_workers;
+    moved_since_wake_ += moved;
     if (moved != 0) spun_ = {};
     if (!done.empty() || moved != 0) return step::complete;
     if (dispatcher_.outstanding() == 0) {
@@ -285,19 +286,38 @@ private:
 
   // False: a worker was faster, go on polling.
   bool arm() {
-    dispatcher_.arm(++arm_epoch_);
-    shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
-    if (dispatcher_.any_head_done()) {
-      dispatcher_.disarm();
-      return false;
+    const auto now = pool::clock_now();
+    const auto pause = coalescing_pause();
+    coalescing_ = pause.count() != 0;
+    if (coalescing_) {
+      set_timer(now + pause);
+    } else {
+      dispatcher_.arm(++arm_epoch_);
+      shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
+      if (dispatcher_.any_head_done()) {
+        dispatcher_.disarm();
+        return false;
+      }
+      set_timer(dispatcher_.next_deadline());
     }
     token_ = token::armed;
-    set_timer();
-    armed_at_ = pool::clock_now();
+    armed_at_ = now;
+    moved_since_wake_ = 0;
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
     wait_->async_wait(net::posix::stream_descriptor::wait_read,
                       [self = shared_from_this()](net::error_code) { self->woken(); });
     return true;
+  }
+
+  // Where worker and front end share a CPU, or both are busy, each ring of the doorbell would preempt the worker for the
+  // sake of one short task. When a wake-up has brought that little and many short tasks are pending, the next sleep is a
+  // timed one without doorbells, as network cards moderate their interrupts. 0: ring.
+  std::chrono::nanoseconds coalescing_pause() const noexcept {
+    const auto backlog = dispatcher_.short_backlog();
+    if (backlog.count() == 0) return {};
+    const bool worth_it = coalescing_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
+    return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), spin_limit)
+                    : std::chrono::nanoseconds(0);
   }
 
   // ---- events ----
@@ -357,8 +377,7 @@ private:
   }
 
   // The timer is only ever moved forward; when it fires too early, the next arming sets it again.
-  void set_timer() {
-    const auto next = dispatcher_.next_deadline();
+  void set_timer(pool::time_point next) {
     if (next >= timer_at_) return;
     timer_at_ = next;
     os::set_timer(timer_.get(), next);
@@ -500,6 +519,8 @@ private:
   pool::time_point timer_at_ = pool::time_point::max(), turn_began_{}, armed_at_{};
   pool::spin_gate spin_;
   std::chrono::nanoseconds spun_{};
+  bool coalescing_ = false;
+  std::size_t moved_since_wake_ = 0;
   pool::process_policy policy_{epoll_};
   pool::dispatcher<pool::process_policy> dispatcher_;
   shutdown_service::registration registration_;

@@ -135,6 +135,15 @@ public:
     return moved;
   }
 
+  /// How long the longest ring of very short tasks will last; 0 where no ring holds several.
+  std::chrono::nanoseconds short_backlog() const noexcept {
+    double longest_ns = 0;
+    for (const auto& w : workers_)
+      if (w && w->unfinished() >= 8 && w->task_ns < 10'000)
+        longest_ns = std::max(longest_ns, static_cast<double>(w->unfinished()) * w->task_ns);
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(longest_ns));
+  }
+
   head_set heads() const noexcept {
     head_set set;
     for (const auto& w : workers_)
@@ -175,7 +184,9 @@ public:
     bool any = false;
     for (auto& w : workers_) {
       if (!w) continue;
-      if (w->memory->freed_since_flush.load(std::memory_order_relaxed)) w->dirty = true;
+      // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
+      auto& freed = w->memory->freed_since_flush;
+      if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) w->dirty = true;
       any |= w->dirty && (!only_sleepers || w->waker.looks_asleep(w->mailbox()));
     }
     if (!any) return;
@@ -183,7 +194,6 @@ public:
     for (auto& w : workers_) {
       if (!w || !w->dirty || (only_sleepers && !w->waker.looks_asleep(w->mailbox()))) continue;
       w->dirty = false;
-      w->memory->freed_since_flush.store(false, std::memory_order_relaxed);
       if (w->waker.must_wake(w->mailbox())) f(*w);
     }
   }

@@ -39,18 +39,23 @@ public:
   explicit fork_server(Policy& policy) : policy_(policy) {}
 
   void on_start(const start_request& request, worker_descriptors fds) {
+    spawned s = policy_.spawn(request, std::move(fds)); // all copies of the descriptors are closed when it returns
+    if (s.error != 0) return refuse(request, s.error);
     server_message answer;
     answer.incarnation = request.incarnation;
-    spawned s = policy_.spawn(request, std::move(fds)); // all copies of the descriptors are closed when it returns
-    if (s.error != 0) {
-      answer.event = server_event::start_failed;
-      answer.error = s.error;
-      return push(answer, -1);
-    }
     answer.event = server_event::started;
     answer.pid = s.pid;
     children_.push_back({s.pid, request.incarnation, std::move(s.pidfd)});
     push(answer, children_.back().pidfd.get());
+  }
+
+  /// A START that cannot be followed.
+  void refuse(const start_request& request, int error) {
+    server_message answer;
+    answer.incarnation = request.incarnation;
+    answer.event = server_event::start_failed;
+    answer.error = error;
+    push(answer, -1);
   }
 
   /// The child's pidfd has fired. EXITED follows STARTED because the outbox keeps order.
@@ -74,16 +79,26 @@ public:
     push(m, -1);
   }
 
-  /// The socket takes messages again.
+  /// The socket takes messages again, or retry_later() said so a while ago.
   void on_writable() {
+    retry_later_ = false;
     while (!outbox_.empty()) {
       const queued& q = outbox_.front();
-      if (policy_.send(q.message, q.fd) == EAGAIN) return;
+      const int error = policy_.send(q.message, q.fd);
+      if (error == EAGAIN) return;
+      // Short of memory, or of descriptors in flight: nothing tells when that ends.
+      if (error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
+        retry_later_ = true;
+        return;
+      }
       outbox_.pop_front(); // any other error: the front end is gone, which another event tells
     }
   }
 
-  bool has_output() const noexcept { return !outbox_.empty(); }
+  /// Messages wait for the socket to become writable.
+  bool has_output() const noexcept { return !outbox_.empty() && !retry_later_; }
+  /// Messages wait for better times.
+  bool retry_later() const noexcept { return retry_later_; }
   const std::vector<child>& children() const noexcept { return children_; }
 
 private:
@@ -101,6 +116,7 @@ private:
   Policy& policy_;
   std::vector<child> children_;
   std::deque<queued> outbox_; // never blocks: what the socket does not take waits here
+  bool retry_later_ = false;
 };
 
 /// What the fork server process is made with; copied by the fork itself.
@@ -199,7 +215,10 @@ inline bool preload_and_report(fork_server_config& config, fork_server_os& os_po
     fds.push_back({config.socket.get(), static_cast<short>(POLLIN | (server.has_output() ? POLLOUT : 0)), 0});
     fds.push_back({config.front_end.get(), POLLIN, 0});
     for (const auto& c : server.children()) fds.push_back({c.pidfd.get(), POLLIN, 0});
-    if (os::wait_readable(fds, -1) <= 0) continue;
+    constexpr int retry_ms = 10;
+    const int ready = os::wait_readable(fds, server.retry_later() ? retry_ms : -1);
+    if (server.retry_later()) server.on_writable();
+    if (ready <= 0) continue;
 
     if (fds[1].revents != 0) break;
     std::vector<pid_t> dead;
@@ -210,9 +229,12 @@ inline bool preload_and_report(fork_server_config& config, fork_server_os& os_po
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
       start_request request;
       os::received r = os::receive_message(config.socket.get(), std::as_writable_bytes(std::span(&request, 1)), false);
-      if (r.error == EAGAIN) continue;
-      if (r.error != 0 || r.bytes != sizeof request || r.fd_count != 4) break; // end of file: the pool is gone
-      server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
+      if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) continue;
+      if (r.error != 0 || r.bytes != sizeof request) break; // end of file: the pool is gone
+      if (r.fd_count != 4)
+        server.refuse(request, EMFILE); // they were dropped, because this process has no room for them
+      else
+        server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
     }
   }
   detail::end_workers(server);

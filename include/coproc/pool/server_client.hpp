@@ -79,7 +79,7 @@ public:
   incoming receive() noexcept {
     server_message m;
     os::received r = os::receive_message(socket_.get(), std::as_writable_bytes(std::span(&m, 1)), false);
-    if (r.error == EAGAIN) return {};
+    if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {}; // it is still there, and so is the message
     if (r.error != 0 || r.bytes != sizeof m) return {true, {}, {}};
     m.text[sizeof m.text - 1] = '\0';
     return {false, m, std::move(r.fds[0])};

@@ -23,7 +23,7 @@ struct worker_memory {
   /// A result of its file has been decoded, or dropped; in drain order. Only the holder of the drainer token calls it.
   void free_result() noexcept {
     shm::store(shm::site::freed, mailbox().parent.freed, ++freed_results_, std::memory_order_release);
-    freed_since_flush.store(true, std::memory_order_relaxed);
+    freed_since_flush.store(true, std::memory_order_release);
   }
 
   std::atomic<bool> freed_since_flush{false}; ///< the worker may be waiting for room

@@ -57,8 +57,7 @@ inline void publish(slot& s, std::uint64_t seq, const call_header& call, std::sp
 
 /// Takes a task back. False: the worker was faster (RUNNING or DONE), or the word is not what the front end wrote.
 inline bool revoke(slot& s, std::uint64_t seq) noexcept {
-  return compare_exchange(site::slot_revoked, s.state, pack(seq, slot_state::ready), pack(seq, slot_state::revoked),
-                          std::memory_order_acq_rel);
+  return compare_exchange(site::slot_revoked, s.state, pack(seq, slot_state::ready), pack(seq, slot_state::revoked));
 }
 
 /// One load; acquire pairs with the worker's release of DONE, so location, length and payload may be read after it.
@@ -79,7 +78,7 @@ enum class claim_result { nothing, claimed, revoked };
 inline claim_result claim(slot& s, std::uint64_t cursor) noexcept {
   const std::uint64_t w = s.state.load(std::memory_order_acquire);
   if (w == pack(cursor, slot_state::ready))
-    return compare_exchange(site::slot_running, s.state, w, pack(cursor, slot_state::running), std::memory_order_acq_rel)
+    return compare_exchange(site::slot_running, s.state, w, pack(cursor, slot_state::running))
                ? claim_result::claimed
                : claim_result::revoked;
   return w == pack(cursor, slot_state::revoked) ? claim_result::revoked : claim_result::nothing;

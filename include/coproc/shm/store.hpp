@@ -52,11 +52,13 @@ void store(site where, std::atomic<T>& at, T value, std::memory_order order) noe
   hooked(where, [&] { at.store(value, order); });
 }
 
+/// acq_rel, and acquire where it fails: a failed revoke has seen RUNNING, and what the caller then reads of other slots
+/// must not be older (rule K looks at the target after it has revoked what lies behind).
 template <class T>
-bool compare_exchange(site where, std::atomic<T>& at, T expected, T desired, std::memory_order order) noexcept {
+bool compare_exchange(site where, std::atomic<T>& at, T expected, T desired) noexcept {
   bool swapped = false;
   hooked(where, [&] {
-    swapped = at.compare_exchange_strong(expected, desired, order, std::memory_order_relaxed);
+    swapped = at.compare_exchange_strong(expected, desired, std::memory_order_acq_rel, std::memory_order_acquire);
   });
   return swapped;
 }
