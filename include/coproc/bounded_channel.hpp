@@ -35,7 +35,7 @@ class channel_state final : public waitable_state<channel_state<T>> {
 
   struct receiver : operation<void(net::error_code, std::optional<T>)>, waiter_links<receiver> {
     explicit receiver(typename receiver::operation::function f) : receiver::operation(f) {}
-    static void abort(operation_ptr<receiver> op) { coproc::post(std::move(op), canceled(), std::optional<T>()); }
+    static void abort(operation_ptr<receiver> op) { coproc::post(std::move(op), canceled(), std::optional<T>(std::nullopt)); }
   };
 
   // A message on its way to a receiver that waited for it; posted when the lock is released.
@@ -84,9 +84,10 @@ public:
     auto op = make_operation<sender>(std::move(handler), this->executor_, work_tracking::here, std::move(value));
     net::error_code error;
     delivery handed_over;
-    op = this->settle_or_wait(&channel_state::senders_, std::move(op), slot, [&, message = &op->value] {
+    T& message = op->value; // while op has not been settled it stays where it is
+    op = this->settle_or_wait(&channel_state::senders_, std::move(op), slot, [&] {
       if (!open_) error = abandoned_ ? canceled() : make_error_code(errc::channel_closed);
-      return !open_ || put(*message, handed_over);
+      return !open_ || put(message, handed_over);
     });
     if (op) coproc::post(std::move(op), error);
     handed_over.post();
@@ -114,7 +115,7 @@ public:
     auto ended = receivers_.drain();
     lock.unlock();
     while (auto op = refused.pop_front()) coproc::post(std::move(op), make_error_code(errc::channel_closed));
-    while (auto op = ended.pop_front()) coproc::post(std::move(op), net::error_code(), std::optional<T>());
+    while (auto op = ended.pop_front()) coproc::post(std::move(op), net::error_code(), std::optional<T>(std::nullopt));
   }
 
   void abandon() {

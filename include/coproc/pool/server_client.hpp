@@ -78,7 +78,9 @@ public:
   /// The next message, if there is one.
   incoming receive() noexcept {
     server_message m;
-    os::received r = os::receive_message(socket_.get(), std::as_writable_bytes(std::span(&m, 1)), false);
+    const auto next = [&] { return os::receive_message(socket_.get(), std::as_writable_bytes(std::span(&m, 1)), false); };
+    os::received r = next();
+    if (r.error == ECONNRESET) r = next(); // told once of a peer that left mail unread, before its own last messages
     if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {}; // it is still there, and so is the message
     if (r.error != 0 || r.bytes != sizeof m) return {true, {}, {}};
     m.text[sizeof m.text - 1] = '\0';
