@@ -1,0 +1,22 @@
+# SPDX-License-Identifier: BSL-1.0
+# coproc_dev_options: warnings and sanitizers for our own tests, examples and benchmarks. Users never see this target.
+add_library(coproc_dev_options INTERFACE)
+target_link_libraries(coproc_dev_options INTERFACE coproc::coproc)
+target_compile_options(coproc_dev_options INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror)
+# -std=c++20 rather than gnu++20, for what is linked with coproc_dev_options in directories below.
+set(CMAKE_CXX_EXTENSIONS OFF)
+
+# A false positive of g++ 12 on the frames of large coroutines at -O2, which -isystem does not hold back.
+target_compile_options(coproc_dev_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-mismatched-new-delete>)
+
+if(COPROC_SANITIZE)
+  set(coproc_sanitize -fsanitize=${COPROC_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_compile_options(coproc_dev_options INTERFACE ${coproc_sanitize} -g1)
+  target_link_options(coproc_dev_options INTERFACE ${coproc_sanitize})
+  # Sanitizers add false positives to this warning, says g++'s manual.
+  target_compile_options(coproc_dev_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
+  if(COPROC_SANITIZE STREQUAL "thread")
+    # g++ warns that TSan does not model fences; Asio has some.
+    target_compile_options(coproc_dev_options INTERFACE $<$<CXX_COMPILER_ID:GNU>:-Wno-tsan>)
+  endif()
+endif()

@@ -1,0 +1,32 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSL-1.0
+# Builds the examples of coproc and runs them one after the other; installs what is missing first, see setup.sh.
+# usage: demo.sh [name]...             (default: all of examples/)
+set -eu
+cd "$(dirname "$0")/.."
+
+sh scripts/setup.sh release
+echo "coproc: building the examples in build/release"
+cmake --build --preset release --target coproc.examples
+
+heading() { printf '\n\033[1m== %s\033[0m\n' "$1"; }
+[ -t 1 ] || heading() { printf '\n== %s\n' "$1"; }
+
+if [ $# -eq 0 ]; then
+  for source in examples/[0-9][0-9]_*.cpp; do
+    set -- "$@" "$(basename "$source" .cpp)"
+  done
+  set -- "$@" hash_files
+fi
+for name; do
+  program=build/release/examples/$name
+  if [ ! -x "$program" ]; then
+    heading "$name: left out, because Nettle is not installed"
+  elif [ "$name" = hash_files ]; then
+    heading "hash_files include (SHA-512 of every file below include/)"
+    "$program" include
+  else
+    heading "$name"
+    "$program"
+  fi
+done
