@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <any>
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
@@ -206,15 +205,11 @@ private:
 
   // The categories that have one object a process; a code of any other becomes errc::remote_exception.
   net::error_code code() {
-    const std::array<const net::error_category*, 9> categories = {&std::system_category(),
-                                                                  &std::generic_category(),
-                                                                  &std::iostream_category(),
-                                                                  &std::future_category(),
-                                                                  &error_category(),
-                                                                  &net::error::get_system_category(),
-                                                                  &net::error::get_misc_category(),
-                                                                  &net::error::get_netdb_category(),
-                                                                  &net::error::get_addrinfo_category()};
+    namespace e = net::error;
+    const net::error_category* const categories[] = {
+        &std::system_category(), &std::generic_category(), &std::iostream_category(),
+        &std::future_category(), &error_category(),        &e::get_system_category(),
+        &e::get_misc_category(), &e::get_netdb_category(), &e::get_addrinfo_category()};
     const auto name = r_.get<std::string>();
     const auto value = r_.get<std::int32_t>();
     for (const auto* category : categories)

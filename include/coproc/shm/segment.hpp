@@ -80,6 +80,9 @@ private:
     return std::max<std::size_t>(1, allowed / block_bytes);
   }
 
+  segment* with_room(std::size_t block_bytes) noexcept;
+  argument_block take(segment& s) noexcept;
+
   void give_back(segment& s, std::uint32_t index, std::size_t used) noexcept {
     std::unique_ptr<segment> doomed; // unmapped after the lock is gone
     std::lock_guard lock(mutex_);
@@ -152,21 +155,28 @@ private:
 };
 
 inline argument_block segment_pool::allocate(std::size_t bytes) {
-  std::size_t block_bytes = std::max(min_block, std::bit_ceil(bytes));
-  // Close to RLIMIT_FSIZE the exact size may fit where the rounded one does not.
-  if (block_bytes > os::file_size_limit()) block_bytes = (bytes + 4095) / 4096 * 4096;
+  const std::size_t block_bytes = std::max(min_block, std::bit_ceil(bytes));
   std::lock_guard lock(mutex_);
-  for (auto it = segments_.rbegin(); it != segments_.rend(); ++it) {
-    segment& s = **it;
-    if (s.block_bytes_ != block_bytes || s.free_.empty()) continue;
-    const std::uint32_t index = s.free_.back();
-    s.free_.pop_back();
-    return argument_block(shared_from_this(), &s, index);
-  }
+  if (segment* s = with_room(block_bytes)) return take(*s);
+  // Close to RLIMIT_FSIZE the exact size may fit where the rounded one does not.
+  const std::size_t exact_bytes = (bytes + 4095) / 4096 * 4096;
+  const bool rounded_fits = block_bytes <= os::file_size_limit();
+  if (!rounded_fits)
+    if (segment* s = with_room(exact_bytes)) return take(*s);
   if (next_id_ > 0xfffff) os::throw_errno("a million argument segments in the life of one pool", EOVERFLOW);
-  segments_.push_back(std::make_unique<segment>(next_id_, block_bytes, blocks_for(block_bytes)));
+  const std::size_t size = rounded_fits ? block_bytes : exact_bytes;
+  segments_.push_back(std::make_unique<segment>(next_id_, size, blocks_for(size)));
   ++next_id_;
-  segment& s = *segments_.back();
+  return take(*segments_.back());
+}
+
+inline segment* segment_pool::with_room(std::size_t block_bytes) noexcept {
+  for (auto it = segments_.rbegin(); it != segments_.rend(); ++it)
+    if ((*it)->block_bytes_ == block_bytes && !(*it)->free_.empty()) return it->get();
+  return nullptr;
+}
+
+inline argument_block segment_pool::take(segment& s) noexcept {
   const std::uint32_t index = s.free_.back();
   s.free_.pop_back();
   return argument_block(shared_from_this(), &s, index);

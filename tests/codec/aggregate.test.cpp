@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: BSL-1.0
+// Which aggregates are taken apart, and that their members are the right ones.
+#include <coproc/codec/aggregate.hpp>
+
+#include "payload.hpp"
+
+#include <any>
+#include <array>
+#include <catch2/catch.hpp>
+#include <chrono>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+#include <variant>
+#include <vector>
+
+namespace {
+
+using coproc::detail::member_count;
+using coproc::detail::member_t;
+using coproc::detail::reflectable;
+
+struct empty {};
+
+struct person {
+  std::string name;
+  int age = 7;
+  std::vector<std::string> tags;
+  bool operator==(const person&) const = default;
+};
+
+struct nested {
+  person who;
+  std::array<person, 2> others;
+  std::optional<person> boss;
+  bool operator==(const nested&) const = default;
+};
+
+struct tree {
+  int value = 0;
+  std::vector<tree> children;
+  std::map<std::string, tree> named;
+  bool operator==(const tree&) const = default;
+};
+
+struct everything {
+  std::optional<int> o;
+  std::variant<int, std::string> v;
+  std::chrono::seconds s;
+  std::filesystem::path p;
+  std::pair<int, int> q;
+  std::tuple<int> t;
+  std::optional<std::optional<int>> oo;
+  bool b;
+};
+
+struct large {
+  std::array<char, 1'000'000> bytes;
+  std::string name;
+};
+
+struct no_default {
+  explicit no_default(int value) : n(value) {}
+  int n;
+  bool operator==(const no_default&) const = default;
+};
+
+struct holds_no_default {
+  no_default first;
+  std::string second;
+  bool operator==(const holds_no_default&) const = default;
+};
+
+struct defaulted_no_default {
+  std::string first;
+  no_default second = no_default(3);
+};
+
+struct move_only {
+  std::unique_ptr<int> p;
+  std::string s;
+};
+
+struct derived : person {
+  int x;
+};
+struct derived_from_empty : empty {
+  std::string s;
+};
+struct array_first {
+  int a[3];
+  std::string s;
+};
+struct array_last {
+  std::string s;
+  int a[3];
+};
+struct array_and_no_default {
+  int a[2];
+  no_default n;
+  std::string s;
+};
+struct endless_array {
+  std::string s;
+  char a[100'000];
+};
+struct refers {
+  std::string s;
+  int& r;
+};
+struct has_virtual {
+  virtual ~has_virtual() = default;
+  std::string s;
+};
+class not_an_aggregate {
+  std::string s_;
+};
+
+} // namespace
+
+template <>
+struct coproc::codec<no_default> {
+  static void encode(writer& w, const no_default& v) { w.put(v.n); }
+  static no_default decode(reader& r) { return no_default(r.get<int>()); }
+};
+
+TEST_CASE("members are counted and typed") {
+  STATIC_REQUIRE(reflectable<empty>);
+  STATIC_REQUIRE(reflectable<person>);
+  STATIC_REQUIRE(member_count<person> == 3);
+  STATIC_REQUIRE(std::is_same_v<member_t<1, person>, int>);
+  STATIC_REQUIRE(std::is_same_v<member_t<2, person>, std::vector<std::string>>);
+  STATIC_REQUIRE(member_count<nested> == 3);
+  STATIC_REQUIRE(std::is_same_v<member_t<1, nested>, std::array<person, 2>>);
+  STATIC_REQUIRE(member_count<everything> == 8);
+  STATIC_REQUIRE(std::is_same_v<member_t<1, everything>, std::variant<int, std::string>>);
+  STATIC_REQUIRE(std::is_same_v<member_t<6, everything>, std::optional<std::optional<int>>>);
+  STATIC_REQUIRE(member_count<move_only> == 2);
+}
+
+TEST_CASE("recursive, large, and not default-constructible aggregates are taken apart") {
+  STATIC_REQUIRE(member_count<tree> == 3);
+  STATIC_REQUIRE(std::is_same_v<member_t<1, tree>, std::vector<tree>>);
+  STATIC_REQUIRE(member_count<large> == 2);
+  STATIC_REQUIRE(member_count<holds_no_default> == 2);
+  STATIC_REQUIRE(reflectable<defaulted_no_default>);
+}
+
+TEST_CASE("what cannot be taken apart faithfully is left alone") {
+  STATIC_REQUIRE(!reflectable<derived>);
+  STATIC_REQUIRE(!reflectable<derived_from_empty>);
+  STATIC_REQUIRE(!reflectable<array_first>);
+  STATIC_REQUIRE(!reflectable<array_last>);
+  STATIC_REQUIRE(!reflectable<array_and_no_default>);
+  STATIC_REQUIRE(!reflectable<endless_array>);
+  STATIC_REQUIRE(!reflectable<refers>);
+  STATIC_REQUIRE(!reflectable<has_virtual>);
+  STATIC_REQUIRE(!reflectable<not_an_aggregate>);
+  STATIC_REQUIRE(!reflectable<int>);
+}
+
+TEST_CASE("members are visited in order, in place") {
+  const person p{"ann", 3, {"x"}};
+  coproc::detail::with_members(p, [&](const std::string& name, const int& age, const std::vector<std::string>& tags) {
+    CHECK(&name == &p.name);
+    CHECK(&age == &p.age);
+    CHECK(&tags == &p.tags);
+  });
+  coproc::detail::with_members(empty(), [](auto&... none) { CHECK(sizeof...(none) == 0); });
+}
+
+TEST_CASE("aggregates arrive as they were sent") {
+  CHECK(test::survives(person{"ann", 3, {"x", ""}}));
+  CHECK(test::survives(nested{{"a", 1, {}}, {{{"b", 2, {}}, {"c", 3, {"d"}}}}, person{"e", 4, {}}}));
+  CHECK(test::survives(holds_no_default{no_default(5), "text"}));
+  tree t{1, {{2, {}, {}}, {3, {{4, {}, {}}}, {}}}, {{"five", {5, {}, {}}}}};
+  CHECK(test::survives(t));
+}

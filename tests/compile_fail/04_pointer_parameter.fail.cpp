@@ -1,0 +1,9 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: coproc: a pointer means nothing in another process: pass the object itself, std::string for text, std::vector or std::span<const T> for arrays
+#include <coproc/codec/callable.hpp>
+
+unsigned long length(const char* text);
+
+int main() {
+  if constexpr (coproc::detail::verify<decltype(&length), const char*>()) return 0;
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: coproc: a view cannot be part of a result or of another object: use std::string or std::vector (as the type of a parameter of fn, std::string_view and std::span<const T> are fine)
+#include <coproc/codec/callable.hpp>
+
+#include <string>
+#include <string_view>
+
+std::string_view first_word(const std::string& text);
+
+int main() {
+  if constexpr (coproc::detail::verify<decltype(&first_word), const char(&)[4]>()) return 0;
+}

@@ -1,0 +1,10 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: coproc: fn takes an argument by non-const reference; it would change a copy in the worker: take it by value and return the changed object
+#include <coproc/codec/callable.hpp>
+
+#include <vector>
+
+int main() {
+  auto sort = [](auto& values) { values.clear(); };
+  if constexpr (coproc::detail::verify<decltype(sort), std::vector<int>&>()) return 0;
+}

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: coproc: this type has no codec: make it an aggregate of types that have one, or specialise coproc::codec<T> (locks, threads, files and other handles cannot travel)
+#include <coproc/codec/callable.hpp>
+
+#include <map>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+struct leaf {
+  std::thread worker;
+};
+struct branch {
+  std::map<std::string, std::optional<leaf>> leaves;
+};
+std::vector<branch> load();
+
+int main() {
+  if constexpr (coproc::detail::verify<decltype(&load)>()) return 0;
+}
