@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include <utility>
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 namespace coproc {
 

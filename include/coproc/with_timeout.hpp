@@ -12,6 +12,8 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <tuple>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,8 +26,8 @@ inline net::awaitable<void> expire_after(duration limit, bool& expired) {
   net::any_io_executor ex = co_await net::this_coro::executor;
   net::steady_timer timer(ex);
   timer.expires_after(limit);
-  co_await timer.async_wait(net::use_awaitable);
-  expired = true;
+  const auto outcome = co_await timer.async_wait(as_tuple(net::use_awaitable)); // to throw would cost microseconds
+  expired = !std::get<0>(outcome);
 }
 
 /// Throws timed_out; what the operation threw when it was cancelled is nested in it, unless it says just that.

@@ -9,6 +9,7 @@
 #include <list>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace coproc {
@@ -63,13 +64,14 @@ public:
   };
 
 private:
-  // A handler destroyed here may own the object of another listener, whose registration then leaves the list: hence
-  // the copy, and no lock while listeners are told.
+  // A handler destroyed here may own the object of another listener, whose registration then leaves the list: hence no
+  // lock while listeners are told, and places in the list that stay, empty. Newer Asio calls this twice.
   void shutdown() noexcept override {
     std::vector<std::weak_ptr<shutdown_listener>> listeners;
     {
       std::lock_guard lock(registry_->mutex);
-      listeners.assign(registry_->listeners.begin(), registry_->listeners.end());
+      listeners.reserve(registry_->listeners.size());
+      for (auto& listener : registry_->listeners) listeners.push_back(std::exchange(listener, {}));
     }
     for (auto& listener : listeners)
       if (auto alive = listener.lock()) alive->context_shutting_down();

@@ -76,7 +76,8 @@ void each_level(const std::string& root, std::string path, F visit) {
   for (;;) {
     visit(root + (path == "/" ? std::string() : path));
     if (path.empty() || path == "/") return;
-    path.erase(path.rfind('/'));
+    const std::size_t slash = path.rfind('/');
+    path.erase(slash == path.npos ? 0 : slash);
   }
 }
 

@@ -3,7 +3,7 @@
 // record whose ticket has changed, and not freed memory. Front end, any thread.
 #pragma once
 
-#include <coproc/pool/task_record.hpp>
+#include <coproc/pool/worker_record.hpp>
 
 #include <memory>
 #include <mutex>

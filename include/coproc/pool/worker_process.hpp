@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/options.hpp>
+#include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
 #include <coproc/os/socket.hpp>
 #include <coproc/pool/messages.hpp>

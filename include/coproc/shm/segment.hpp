@@ -155,6 +155,7 @@ private:
 };
 
 inline argument_block segment_pool::allocate(std::size_t bytes) {
+  if (bytes > os::file_size_limit()) os::throw_errno("an argument segment larger than any file", EFBIG);
   const std::size_t block_bytes = std::max(min_block, std::bit_ceil(bytes));
   std::lock_guard lock(mutex_);
   if (segment* s = with_room(block_bytes)) return take(*s);

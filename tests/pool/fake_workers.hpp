@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: BSL-1.0
+// The dispatcher's surroundings in tests: a policy that only records what it is asked, workers played by hand over real
+// mailboxes, and a clock that moves when told. One process, one thread. May include pool/ and below.
+#pragma once
+
+#include <coproc/pool/dispatcher.hpp>
+#include <coproc/pool/record_store.hpp>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <vector>
+
+namespace coproc::testing {
+
+using namespace std::chrono_literals;
+
+inline std::shared_ptr<pool::worker_memory> make_worker_memory(std::size_t result_bytes = 4096) {
+  auto memory = std::make_shared<pool::worker_memory>();
+  const auto mailbox = os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes);
+  memory->mailbox_map = os::mapping(mailbox.get(), shm::mailbox_bytes, os::access::read_write);
+  const auto results = os::make_memfd("coproc-test-results", result_bytes);
+  memory->results_map = os::mapping(results.get(), result_bytes, os::access::read_only);
+  return memory;
+}
+
+/// A worker whose every step is taken by the test.
+class hand_worker {
+public:
+  explicit hand_worker(std::shared_ptr<pool::worker_memory> memory) : memory_(std::move(memory)) {}
+
+  shm::mailbox& mailbox() const noexcept { return memory_->mailbox(); }
+  shm::slot& head() const noexcept { return mailbox().at(cursor); }
+  std::uint64_t entry() const noexcept { return head().entry.load(); }
+
+  void initialized() {
+    mailbox().worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized));
+  }
+
+  /// READY -> RUNNING; acknowledges revoked slots on the way. False: nothing to run.
+  bool begin() {
+    for (;;) {
+      switch (shm::claim(head(), cursor)) {
+      case shm::claim_result::claimed: return running = true;
+      case shm::claim_result::nothing: return false;
+      case shm::claim_result::revoked: shm::acknowledge(head(), cursor); ++cursor;
+      }
+    }
+  }
+
+  void finish(shm::result_kind kind = shm::result_kind::value_inline, std::uint64_t length = 0, std::uint64_t offset = 0) {
+    shm::finish(head(), cursor, {static_cast<std::uint64_t>(kind), offset}, length);
+    ++cursor;
+    running = false;
+  }
+
+  /// Runs one task from READY to DONE, and returns its entry.
+  std::optional<std::uint64_t> run_one() {
+    if (!running && !begin()) return {};
+    const std::uint64_t ran = entry();
+    finish();
+    return ran;
+  }
+
+  std::uint64_t cursor = 0;
+  bool running = false;
+
+private:
+  std::shared_ptr<pool::worker_memory> memory_;
+};
+
+/// Records what the dispatcher wants done.
+struct fake_policy {
+  struct signalled {
+    std::uint64_t incarnation;
+    int number;
+    bool operator==(const signalled&) const = default;
+  };
+
+  void signal(pool::worker_record& w, int number) {
+    signals.push_back({w.incarnation, number});
+    if (on_signal) on_signal(w, number);
+  }
+  void request_start(unsigned index) { starts.push_back(index); }
+  void forget_starts() { starts.clear(); }
+  int send_segment(pool::worker_record& w, const shm::argument_block&) {
+    segments_sent.push_back(w.incarnation);
+    return segment_error;
+  }
+  void retire(std::unique_ptr<pool::worker_record> w) { retired.push_back(std::move(w)); }
+
+  std::vector<signalled> signals;
+  std::vector<unsigned> starts;
+  std::vector<std::uint64_t> segments_sent;
+  int segment_error = 0;
+  std::vector<std::unique_ptr<pool::worker_record>> retired;
+  std::function<void(pool::worker_record&, int)> on_signal;
+};
+
+/// A dispatcher with all that surrounds it.
+class pool_bench {
+public:
+  explicit pool_bench(const pool::dispatcher_limits& limits = {}) : d(limits, policy) {}
+
+  /// Does what the pool does on request_start, up to START sent.
+  std::uint64_t add_worker(unsigned index) {
+    const std::uint64_t incarnation = ++incarnations;
+    auto memory = make_worker_memory();
+    workers.emplace(incarnation, hand_worker(memory));
+    d.add_worker(std::make_unique<pool::worker_record>(index, incarnation, std::move(memory), 2048));
+    return incarnation;
+  }
+
+  std::uint64_t live_worker(unsigned index) {
+    const std::uint64_t incarnation = add_worker(index);
+    d.started(incarnation, static_cast<pid_t>(1000 + incarnation), {});
+    worker(incarnation).initialized();
+    return incarnation;
+  }
+
+  /// Starts what the dispatcher has asked for; returns how many.
+  std::size_t start_requested() {
+    const auto wanted = std::exchange(policy.starts, {});
+    for (const unsigned index : wanted) live_worker(index);
+    return wanted.size();
+  }
+
+  hand_worker& worker(std::uint64_t incarnation) { return workers.at(incarnation); }
+  pool::worker_record& record(std::uint64_t incarnation) {
+    pool::worker_record* found = nullptr;
+    d.each_worker([&](pool::worker_record& w) {
+      if (w.incarnation == incarnation) found = &w;
+    });
+    if (found == nullptr) throw std::logic_error("no such worker");
+    return *found;
+  }
+
+  /// A prepared task; its entry is its name.
+  pool::task_record& task(std::uint64_t name, std::uint64_t bytes = 0) {
+    pool::task_record& t = records.acquire();
+    t.call = {name, 0, bytes};
+    t.timeout = unlimited;
+    t.when_cancelled = on_cancel::kill;
+    t.may_wait = true;
+    return t;
+  }
+
+  pool::task_record& submit(pool::task_record& t) {
+    d.submit(t);
+    d.pump(now);
+    return t;
+  }
+  pool::task_record& submit(std::uint64_t name, std::uint64_t bytes = 0) { return submit(task(name, bytes)); }
+
+  void cancel(pool::task_record& t, pool::cancel_strength strength = pool::cancel_strength::terminal) {
+    d.cancel(t, t.ticket.load(), strength, now);
+    d.pump(now);
+  }
+
+  /// One turn: drain, tick, pump.
+  std::size_t turn() {
+    const std::size_t moved = d.drain(256, now);
+    d.tick(now);
+    d.pump(now);
+    return moved;
+  }
+
+  void advance(duration by) {
+    now += by;
+    turn();
+  }
+
+  static worker_exit killed_by(int signal) {
+    worker_exit e;
+    e.status_known = true;
+    e.signal = signal;
+    return e;
+  }
+
+  void pidfd_fires(std::uint64_t incarnation) {
+    d.died(incarnation, now);
+    d.pump(now);
+  }
+  void exited(std::uint64_t incarnation, int signal = SIGKILL) {
+    d.exited(incarnation, killed_by(signal), now);
+    d.pump(now);
+  }
+
+  struct ended {
+    std::uint64_t name;
+    pool::verdict outcome;
+    net::error_code error;
+    std::optional<worker_exit> exit;
+    bool operator==(std::uint64_t other) const { return name == other; }
+  };
+
+  /// What has completed since the last call, in order.
+  std::vector<ended> completed() {
+    std::vector<ended> all;
+    while (pool::task_record* t = d.completed().pop_front()) {
+      all.push_back({t->call.entry, t->outcome, t->outcome == pool::verdict::failed ? t->error : net::error_code(),
+                     t->exit ? std::optional(*t->exit) : std::nullopt});
+      records.recycle(*t);
+    }
+    return all;
+  }
+
+  /// Names of completed tasks with that outcome; anything else fails the caller's comparison.
+  std::vector<std::uint64_t> completed_as(pool::verdict outcome) {
+    std::vector<std::uint64_t> names;
+    for (const ended& e : completed()) names.push_back(e.outcome == outcome ? e.name : ~e.name);
+    return names;
+  }
+
+  fake_policy policy;
+  pool::record_store records;
+  pool::dispatcher<fake_policy> d;
+  std::map<std::uint64_t, hand_worker> workers;
+  std::uint64_t incarnations = 0;
+  pool::time_point now = pool::time_point{} + 1h;
+};
+
+} // namespace coproc::testing

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSL-1.0
+// Task records: recycled, never freed, told apart by tickets; and the lists that hold them. One thread, then several.
+#include <coproc/pool/record_store.hpp>
+
+#include <coproc/pool/worker_record.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <set>
+#include <thread>
+
+using namespace coproc;
+using namespace coproc::pool;
+
+TEST_CASE("a recycled record is used again, with another ticket") {
+  record_store store;
+  task_record& t = store.acquire();
+  const auto ticket = t.ticket.load();
+  CHECK(ticket != 0);
+  store.recycle(t);
+  CHECK(t.ticket.load() == ticket); // still readable
+  task_record& again = store.acquire();
+  CHECK(&again == &t);
+  CHECK(again.ticket.load() != ticket);
+}
+
+TEST_CASE("live records are distinct and stay where they are") {
+  record_store store;
+  std::set<task_record*> records;
+  std::set<std::uint64_t> tickets;
+  for (int i = 0; i != 1000; ++i) {
+    task_record& t = store.acquire();
+    CHECK(t.store == &store);
+    records.insert(&t);
+    tickets.insert(t.ticket.load());
+  }
+  CHECK(records.size() == 1000);
+  CHECK(tickets.size() == 1000);
+}
+
+TEST_CASE("recycling gives back what the record holds: argument memory, result, exit") {
+  record_store store;
+  auto segments = std::make_shared<shm::segment_pool>();
+  auto memory = std::make_shared<worker_memory>();
+  const auto fd = os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes);
+  memory->mailbox_map = os::mapping(fd.get(), shm::mailbox_bytes, os::access::read_write);
+  for (std::uint64_t i = 1; i != 4; ++i) {
+    task_record& t = store.acquire();
+    t.block = segments->allocate(1000);
+    const std::byte* const where = t.block.data();
+    t.result_owner = memory;
+    t.exit = std::make_unique<worker_exit>();
+    t.error_text = "text";
+    store.recycle(t);
+    CHECK(memory->mailbox().parent.freed.load() == i);
+    CHECK(memory->freed_since_flush);
+    CHECK(memory.use_count() == 1);
+    CHECK(!t.exit);
+    CHECK(t.error_text == nullptr);
+    CHECK(t.arguments_inline());
+    CHECK(segments->allocate(1000).data() == where);
+  }
+}
+
+TEST_CASE("several threads acquire and recycle at once") {
+  record_store store;
+  std::vector<std::thread> threads;
+  std::atomic<int> shared_records{0};
+  for (int n = 0; n != 4; ++n)
+    threads.emplace_back([&] {
+      for (int i = 0; i != 5000; ++i) {
+        task_record& t = store.acquire();
+        const auto mine = t.ticket.load();
+        t.id = mine;
+        std::this_thread::yield();
+        if (t.id != mine || t.ticket.load() != mine) ++shared_records;
+        store.recycle(t);
+      }
+    });
+  for (auto& t : threads) t.join();
+  CHECK(shared_records == 0);
+}
+
+TEST_CASE("a task list keeps order through every operation") {
+  record_store store;
+  std::vector<task_record*> t;
+  for (std::uint64_t i = 0; i != 6; ++i) {
+    t.push_back(&store.acquire());
+    t.back()->id = i;
+  }
+  const auto drained = [](task_list& list) {
+    std::vector<std::uint64_t> ids;
+    while (task_record* r = list.pop_front()) ids.push_back(r->id);
+    CHECK(list.empty());
+    CHECK(list.size() == 0);
+    return ids;
+  };
+  using ids = std::vector<std::uint64_t>;
+  task_list list;
+  CHECK(list.pop_front() == nullptr);
+
+  SECTION("erase at both ends and in the middle") {
+    for (auto* r : t) list.push_back(*r);
+    list.erase(*t[0]);
+    list.erase(*t[3]);
+    list.erase(*t[5]);
+    CHECK(list.size() == 3);
+    CHECK(drained(list) == ids{1, 2, 4});
+  }
+  SECTION("insert by id") {
+    for (const std::size_t i : {3u, 1u, 5u, 0u, 4u, 2u}) list.insert_by_id(*t[i]);
+    CHECK(drained(list) == ids{0, 1, 2, 3, 4, 5});
+  }
+  SECTION("splice") {
+    task_list other;
+    list.splice_back(other);
+    CHECK(list.empty());
+    other.push_back(*t[2]);
+    other.push_back(*t[3]);
+    list.splice_back(other); // into an empty one
+    CHECK(other.empty());
+    other.push_back(*t[0]);
+    list.splice_back(other);
+    list.push_back(*t[1]);
+    CHECK(list.size() == 4);
+    CHECK(drained(list) == ids{2, 3, 0, 1});
+  }
+}

@@ -1,0 +1,301 @@
+// SPDX-License-Identifier: BSL-1.0
+// semaphore: the bound, the order, permits that are never lost, both orders of destruction.
+#include <coproc/semaphore.hpp>
+
+#include "net/handlers.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <atomic>
+#include <exception>
+#include <future>
+#include <memory>
+#include <optional>
+#include <stdexcept>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+namespace net = coproc::net;
+using coproc::semaphore;
+using net::cancellation_type;
+using namespace coproc::testing;
+
+namespace {
+
+const net::error_code aborted = net::error::operation_aborted;
+
+/// What callbacks were told, in order; keeps the permits.
+struct told {
+  std::vector<net::error_code> codes;
+  std::vector<semaphore::permit> permits;
+
+  auto on_acquire() {
+    return [this](net::error_code ec, semaphore::permit p) {
+      codes.push_back(ec);
+      CHECK(bool(p) == !ec);
+      if (p) permits.push_back(std::move(p));
+    };
+  }
+};
+
+} // namespace
+
+TEST_CASE("no more than n hold a permit at a time, and everybody gets one in the end") {
+  net::io_context io;
+  semaphore s(io, 3);
+  int inside = 0, most = 0, done = 0;
+  const auto body = [&]() -> net::awaitable<void> {
+    auto permit = co_await s.acquire();
+    most = std::max(most, ++inside);
+    co_await let_others_run();
+    --inside;
+    ++done;
+  };
+  for (int i = 0; i < 20; ++i) net::co_spawn(io, body, net::detached);
+  io.run();
+  CHECK(most == 3);
+  CHECK(done == 20);
+}
+
+TEST_CASE("permits are handed out in the order in which they were asked for") {
+  net::io_context io;
+  semaphore s(io, 1);
+  std::optional<semaphore::permit> held = s.try_acquire();
+  REQUIRE(held);
+  std::vector<int> order;
+  for (int i = 0; i < 4; ++i)
+    s.async_acquire([&order, i](net::error_code, semaphore::permit) { order.push_back(i); });
+  CHECK_FALSE(out_of_work(io));
+  CHECK(order.empty());
+  CHECK_FALSE(s.try_acquire());
+  held->release();
+  CHECK_FALSE(*held);
+  CHECK_FALSE(s.try_acquire()); // it belongs to the first in line already
+  io.run();
+  CHECK(order == std::vector<int>{0, 1, 2, 3});
+  CHECK(s.try_acquire());
+}
+
+TEST_CASE("acquire never completes inside the call") {
+  net::io_context io;
+  semaphore s(io.get_executor(), 1);
+  told t;
+  s.async_acquire(t.on_acquire());
+  CHECK(t.codes.empty());
+  io.run();
+  CHECK(t.codes == std::vector<net::error_code>(1));
+}
+
+TEST_CASE("n below one is an error that names it") {
+  net::io_context io;
+  for (long long n : {0ll, -1ll}) CHECK_THROWS_WITH(semaphore(io, n), "coproc: semaphore: n must be at least 1");
+  CHECK_THROWS_AS(semaphore(io, 0), std::invalid_argument);
+}
+
+TEST_CASE("a permit is given back once, by whoever has it in the end") {
+  net::io_context io;
+  semaphore s(io, 1);
+  {
+    semaphore::permit a = s.try_acquire().value();
+    semaphore::permit b(std::move(a));
+    CHECK_FALSE(a);
+    a.release();
+    CHECK_FALSE(s.try_acquire());
+    semaphore::permit c;
+    c = std::move(b);
+    CHECK(c);
+    CHECK_FALSE(s.try_acquire());
+  }
+  auto again = s.try_acquire();
+  CHECK(again);
+  CHECK_FALSE(s.try_acquire());
+  again = semaphore::permit();
+  CHECK(s.try_acquire());
+}
+
+TEST_CASE("a cancelled wait loses no permit") {
+  for (auto type : {cancellation_type::terminal, cancellation_type::partial, cancellation_type::total}) {
+    net::io_context io;
+    semaphore s(io, 1);
+    told t;
+    net::cancellation_signal first, second;
+    auto held = s.try_acquire();
+    s.async_acquire(net::bind_cancellation_slot(first.slot(), t.on_acquire()));
+    s.async_acquire(net::bind_cancellation_slot(second.slot(), t.on_acquire()));
+    first.emit(type);
+    held.reset();
+    second.emit(type); // too late: it has the permit
+    io.run();
+    CHECK(t.codes == std::vector<net::error_code>{aborted, {}});
+    t.permits.clear();
+    CHECK(s.try_acquire());
+  }
+}
+
+TEST_CASE("a permit on its way to a handler that is destroyed goes back") {
+  std::optional<net::io_context> io(std::in_place);
+  net::io_context home;
+  semaphore s(home, 1);
+  s.async_acquire(net::bind_executor(*io, [](net::error_code, semaphore::permit) { FAIL("invoked"); }));
+  CHECK_FALSE(s.try_acquire());
+  io.reset();
+  CHECK(s.try_acquire());
+}
+
+TEST_CASE("every completion token works") {
+  net::io_context io;
+  semaphore s(io, 1);
+
+  auto future = s.async_acquire(net::use_future);
+  io.run();
+  CHECK(future.get());
+  s.async_acquire(net::detached);
+  io.restart();
+  io.run();
+  CHECK(s.try_acquire());
+
+  told t;
+  auto later = s.async_acquire(coproc::deferred);
+  CHECK(s.try_acquire());
+  std::move(later)(t.on_acquire());
+  io.restart();
+  io.run();
+  CHECK(t.permits.size() == 1);
+  t.permits.clear();
+
+  allocation_count count;
+  net::io_context other;
+  s.async_acquire(net::bind_executor(other, with_allocator(count, [&](net::error_code, semaphore::permit p) {
+    CHECK(p);
+    CHECK(other.get_executor().running_in_this_thread());
+    CHECK(count.live == 0);
+  })));
+  CHECK(other.run() == 1);
+  CHECK(count.total > 0);
+
+  int done = 0;
+  const auto body = [&]() -> net::awaitable<void> {
+    auto both = co_await s.async_acquire(coproc::as_tuple(net::use_awaitable));
+    CHECK(std::get<1>(both));
+    ++done;
+  };
+  net::co_spawn(io, body, net::detached);
+  io.restart();
+  io.run();
+  CHECK(done == 1);
+}
+
+TEST_CASE("destroying the semaphore aborts what waits; permits outlive it") {
+  net::io_context io;
+  told t;
+  std::optional<semaphore> s(std::in_place, io, 1);
+  semaphore::permit permit = s->try_acquire().value();
+  s->async_acquire(t.on_acquire());
+  auto later = s->async_acquire(coproc::deferred);
+  s.reset();
+  CHECK(t.codes.empty());
+  io.run();
+  CHECK(t.codes == std::vector<net::error_code>{aborted});
+  permit.release();
+  std::move(later)(t.on_acquire());
+  io.restart();
+  io.run();
+  CHECK(t.codes == std::vector<net::error_code>(2, aborted));
+}
+
+TEST_CASE("the context may be destroyed first; permits outlive it too") {
+  std::optional<net::io_context> io(std::in_place);
+  auto witness = std::make_shared<int>();
+  semaphore s(*io, 1);
+  semaphore::permit permit = s.try_acquire().value();
+  for (int i = 0; i < 2; ++i)
+    net::co_spawn(
+        *io,
+        [&s, witness]() -> net::awaitable<void> {
+          auto p = co_await s.acquire();
+          FAIL("resumed");
+        },
+        net::detached);
+  io->poll();
+  CHECK(witness.use_count() == 3);
+  io.reset();
+  CHECK(witness.use_count() == 1);
+  permit.release();
+  CHECK(s.try_acquire());
+}
+
+TEST_CASE("coroutines that hold permits for which others wait go with the context") {
+  std::optional<net::io_context> io(std::in_place);
+  auto witness = std::make_shared<int>();
+  semaphore s(*io, 2);
+  for (int i = 0; i < 6; ++i)
+    net::co_spawn(
+        *io,
+        [&s, witness]() -> net::awaitable<void> {
+          auto p = co_await s.acquire();
+          co_await wait_for_ever();
+        },
+        net::detached);
+  io->poll();
+  io.reset();
+  CHECK(witness.use_count() == 1);
+  CHECK(s.try_acquire());
+  CHECK(s.try_acquire());
+}
+
+namespace {
+
+/// Acquires, enters, leaves, over and over on a strand; cancels some of its waits.
+class visitor : public std::enable_shared_from_this<visitor> {
+public:
+  visitor(net::io_context& io, semaphore& s, std::atomic<int>& inside, std::atomic<int>& most, int visits)
+      : strand_(net::make_strand(io)), semaphore_(s), inside_(inside), most_(most), left_(visits) {}
+
+  void start() {
+    net::post(strand_, [self = shared_from_this()] { self->step(); });
+  }
+
+private:
+  void step() {
+    if (left_-- == 0) return;
+    semaphore_.async_acquire(net::bind_cancellation_slot(
+        signal_.slot(),
+        net::bind_executor(strand_, [self = shared_from_this()](net::error_code, semaphore::permit p) {
+          if (p) {
+            const int now = ++self->inside_;
+            for (int most = self->most_; now > most && !self->most_.compare_exchange_weak(most, now);) {}
+            --self->inside_;
+          }
+          p.release();
+          self->step();
+        })));
+    if (left_ % 3 == 0) signal_.emit(cancellation_type::partial);
+  }
+
+  net::strand<net::io_context::executor_type> strand_;
+  semaphore& semaphore_;
+  std::atomic<int>& inside_;
+  std::atomic<int>& most_;
+  int left_;
+  net::cancellation_signal signal_;
+};
+
+} // namespace
+
+TEST_CASE("the bound holds and no permit is lost under cancellation from several threads") {
+  net::io_context io;
+  semaphore s(io, 3);
+  std::atomic<int> inside = 0, most = 0;
+  for (int i = 0; i < 8; ++i) std::make_shared<visitor>(io, s, inside, most, 2000)->start();
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 4; ++i) threads.emplace_back([&] { io.run(); });
+  for (auto& t : threads) t.join();
+  CHECK(most <= 3);
+  CHECK(most >= 1);
+  std::vector<semaphore::permit> all;
+  while (auto p = s.try_acquire()) all.push_back(std::move(*p));
+  CHECK(all.size() == 3);
+}
