@@ -107,9 +107,11 @@ TEST_CASE("sizes near the end of the address space do not wrap around") {
   std::array<std::byte, 64> memory;
   coproc::writer w(memory.data(), memory.size(), count_calls, &calls);
   w.put(std::uint8_t{1});
-  CHECK(too_large([&] { w.put_bytes(memory.data(), std::numeric_limits<std::size_t>::max(), 8); }));
-  CHECK(too_large([&] { w.put_bytes(memory.data(), std::numeric_limits<std::size_t>::max() - 7, 8); }));
-  CHECK(too_large([&] { w.claim(std::numeric_limits<std::size_t>::max()); }));
+  volatile std::size_t opaque = std::numeric_limits<std::size_t>::max(); // or g++ warns of it at compile time
+  const std::size_t largest = opaque;
+  CHECK(too_large([&] { w.put_bytes(memory.data(), largest, 8); }));
+  CHECK(too_large([&] { w.put_bytes(memory.data(), largest - 7, 8); }));
+  CHECK(too_large([&] { w.claim(largest); }));
   CHECK(calls == 0);
   CHECK(w.size() == 1);
 }
