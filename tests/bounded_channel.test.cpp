@@ -343,11 +343,11 @@ TEST_CASE("callbacks run on their executor, with memory of their allocator") {
   allocation_count count;
   int calls = 0;
   channel.async_receive(net::bind_executor(other, with_allocator(count, [&](net::error_code, std::optional<int> n) {
-    CHECK(other.get_executor().running_in_this_thread());
-    CHECK(count.live == 0);
-    CHECK(n == 1);
-    ++calls;
-  })));
+                                             CHECK(other.get_executor().running_in_this_thread());
+                                             CHECK(count.live == 0);
+                                             CHECK(n == 1);
+                                             ++calls;
+                                           })));
   CHECK(count.live == 1);
   CHECK(channel.try_send(1));
   io.run();
@@ -452,12 +452,13 @@ public:
       if (--running_ == 0) channel_.close();
       return;
     }
-    channel_.async_send(next_, net::bind_cancellation_slot(
-                                   signal_.slot(), net::bind_executor(strand_, [self = shared_from_this()](net::error_code ec) {
-                                     if (!ec) self->delivered.push_back(self->next_);
-                                     ++self->next_;
-                                     self->step();
-                                   })));
+    channel_.async_send(
+        next_, net::bind_cancellation_slot(signal_.slot(),
+                                           net::bind_executor(strand_, [self = shared_from_this()](net::error_code ec) {
+                                             if (!ec) self->delivered.push_back(self->next_);
+                                             ++self->next_;
+                                             self->step();
+                                           })));
     if (next_ % 3 == 0) signal_.emit(cancellation_type::total);
   }
 
@@ -481,7 +482,8 @@ public:
 
   void step() {
     channel_.async_receive(net::bind_cancellation_slot(
-        signal_.slot(), net::bind_executor(strand_, [self = shared_from_this()](net::error_code ec, std::optional<int> n) {
+        signal_.slot(),
+        net::bind_executor(strand_, [self = shared_from_this()](net::error_code ec, std::optional<int> n) {
           if (n) self->arrived.push_back(*n);
           if (n || ec) self->step();
         })));

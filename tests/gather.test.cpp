@@ -109,8 +109,8 @@ TEST_CASE("a pack gives a tuple of the results in order, monostate for void") {
   net::io_context io;
   const auto body = []() -> net::awaitable<void> {
     auto results = co_await gather(number(1), nothing(), pointer(3), number(4));
-    STATIC_REQUIRE(std::is_same_v<decltype(results),
-                                  std::tuple<no_default, std::monostate, std::unique_ptr<int>, no_default>>);
+    STATIC_REQUIRE(
+        std::is_same_v<decltype(results), std::tuple<no_default, std::monostate, std::unique_ptr<int>, no_default>>);
     CHECK(std::get<0>(results).value == 1);
     CHECK(*std::get<2>(results) == 3);
     CHECK(std::get<3>(results).value == 4);

@@ -66,8 +66,7 @@ TEST_CASE("permits are handed out in the order in which they were asked for") {
   std::optional<semaphore::permit> held = s.try_acquire();
   REQUIRE(held);
   std::vector<int> order;
-  for (int i = 0; i < 4; ++i)
-    s.async_acquire([&order, i](net::error_code, semaphore::permit) { order.push_back(i); });
+  for (int i = 0; i < 4; ++i) s.async_acquire([&order, i](net::error_code, semaphore::permit) { order.push_back(i); });
   CHECK_FALSE(out_of_work(io));
   CHECK(order.empty());
   CHECK_FALSE(s.try_acquire());
@@ -169,10 +168,10 @@ TEST_CASE("every completion token works") {
   allocation_count count;
   net::io_context other;
   s.async_acquire(net::bind_executor(other, with_allocator(count, [&](net::error_code, semaphore::permit p) {
-    CHECK(p);
-    CHECK(other.get_executor().running_in_this_thread());
-    CHECK(count.live == 0);
-  })));
+                                       CHECK(p);
+                                       CHECK(other.get_executor().running_in_this_thread());
+                                       CHECK(count.live == 0);
+                                     })));
   CHECK(other.run() == 1);
   CHECK(count.total > 0);
 
@@ -262,11 +261,11 @@ private:
   void step() {
     if (left_-- == 0) return;
     semaphore_.async_acquire(net::bind_cancellation_slot(
-        signal_.slot(),
-        net::bind_executor(strand_, [self = shared_from_this()](net::error_code, semaphore::permit p) {
+        signal_.slot(), net::bind_executor(strand_, [self = shared_from_this()](net::error_code, semaphore::permit p) {
           if (p) {
             const int now = ++self->inside_;
-            for (int most = self->most_; now > most && !self->most_.compare_exchange_weak(most, now);) {}
+            for (int most = self->most_; now > most && !self->most_.compare_exchange_weak(most, now);) {
+            }
             --self->inside_;
           }
           p.release();

@@ -249,10 +249,7 @@ TEST_CASE("a context may be destroyed while fn runs for it") {
     std::latch running(1);
     auto work = [&] { running.count_down(); };
     net::io_context io;
-    net::co_spawn(
-        io,
-        [&, witness]() -> net::awaitable<void> { co_await run_in_executor(pool, work); },
-        net::detached);
+    net::co_spawn(io, [&, witness]() -> net::awaitable<void> { co_await run_in_executor(pool, work); }, net::detached);
     io.poll();
     running.wait();
   }
@@ -262,7 +259,9 @@ TEST_CASE("a context may be destroyed while fn runs for it") {
 
 namespace {
 
-std::uint64_t sum(std::vector<std::uint64_t> numbers) { return std::accumulate(numbers.begin(), numbers.end(), std::uint64_t{0}); }
+std::uint64_t sum(std::vector<std::uint64_t> numbers) {
+  return std::accumulate(numbers.begin(), numbers.end(), std::uint64_t{0});
+}
 
 } // namespace
 

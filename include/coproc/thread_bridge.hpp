@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// run_in_executor on threads: the bridge of the process pool over an asio::thread_pool or any other executor. The call is
-// made in the front end, fn runs on a thread of the executor. A public header: may include everything.
+// run_in_executor on threads: the bridge of the process pool over an asio::thread_pool or any other executor. The call
+// is made in the front end, fn runs on a thread of the executor. A public header: may include everything.
 #pragma once
 
 #include <coproc/codec/callable.hpp>
@@ -72,16 +72,17 @@ net::awaitable<typename Task::result_type> await_on_threads(Executor where, std:
 /// result is decayed, and need not be default-constructible. fn must be no coroutine.
 /// \par Errors    what fn throws, the same object; operation_aborted also when `where` goes before fn has started
 /// \par Cancel    not started: any type withdraws it. Running: total is ignored; partial raises the stop token, see
-///                this_worker::stop_requested; terminal raises it too and completes now with operation_aborted, while the
-///                thread goes on and its result is dropped
-/// \par Lifetime  the pool must outlive the start of fn, and what args refer to its end, also after terminal cancellation
+///                this_worker::stop_requested; terminal raises it too and completes now with operation_aborted, while
+///                the thread goes on and its result is dropped
+/// \par Lifetime  the pool must outlive the start of fn, and what args refer to its end, terminal cancellation or not
 template <thread_bridge E, class F, class... A>
 [[nodiscard]] auto run_in_executor(E&& where, F&& fn, A&&... args) {
   static_assert(std::is_lvalue_reference_v<E> || !std::same_as<std::remove_cvref_t<E>, net::thread_pool>,
                 "coproc: the pool must outlive its tasks: pass a named thread_pool");
-  static_assert(!detail::gcc12_closure_hazard<F>,
-                "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give the object a name and "
-                "pass the name, or coproc::moved(name)");
+  static_assert(
+      !detail::gcc12_closure_hazard<F>,
+      "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give the object a name and "
+      "pass the name, or coproc::moved(name)");
   if constexpr (detail::verify_temporaries<F, A...>() &&
                 detail::runs_on_threads<detail::decayed_t<F>, detail::decayed_t<A>...>()) {
     auto task = std::make_shared<detail::thread_task_of<detail::decayed_t<F>, detail::decayed_t<A>...>>(

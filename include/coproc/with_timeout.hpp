@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// with_timeout: awaits a coroutine for a limited time. Runs in the front end, on the caller's executor. A public header:
-// may include everything.
+// with_timeout: awaits a coroutine for a limited time. Runs in the front end, on the caller's executor. A public
+// header: may include everything.
 #pragma once
 
 #include <coproc/error.hpp>

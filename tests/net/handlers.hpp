@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the tests of operations and coroutines share: an allocator that counts, a handler with every association, helpers
-// to run a context. Front end only.
+// What the tests of operations and coroutines share: an allocator that counts, a handler with every association,
+// helpers to run a context. Front end only.
 #pragma once
 
 // A false alarm of g++ 12 inside Asio 1.22's use_future, when it inlines less than usual (sanitizers).
@@ -61,7 +61,9 @@ public:
   allocator_type get_allocator() const noexcept { return allocator_; }
 
   template <class... A>
-  void operator()(A&&... a) { std::move(f_)(std::forward<A>(a)...); }
+  void operator()(A&&... a) {
+    std::move(f_)(std::forward<A>(a)...);
+  }
 
 private:
   allocator_type allocator_;

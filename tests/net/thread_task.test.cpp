@@ -56,11 +56,12 @@ TEST_CASE("the handler gets the value, or the exception, on its own executor and
   CHECK_FALSE(out_of_work(s.io));
   s.run_both();
   CHECK(calls == 1);
-  s.start([]() -> int { throw std::runtime_error("thrown"); }, [&](std::exception_ptr e, result n) {
-    CHECK_THROWS_WITH(std::rethrow_exception(e), "thrown");
-    CHECK_FALSE(n);
-    ++calls;
-  });
+  s.start([]() -> int { throw std::runtime_error("thrown"); },
+          [&](std::exception_ptr e, result n) {
+            CHECK_THROWS_WITH(std::rethrow_exception(e), "thrown");
+            CHECK_FALSE(n);
+            ++calls;
+          });
   s.run_both();
   CHECK(calls == 2);
 }
@@ -150,7 +151,8 @@ TEST_CASE("a waiter's context that goes takes the handler with it, queued or run
   const auto handler = [witness](std::exception_ptr, result) { FAIL("invoked"); };
   int calls = 0;
   const auto start = [&](auto fn) {
-    std::make_shared<thread_task_of<decltype(fn)>>(std::move(fn))->start(threads.get_executor(), handler, io->get_executor());
+    std::make_shared<thread_task_of<decltype(fn)>>(std::move(fn))
+        ->start(threads.get_executor(), handler, io->get_executor());
   };
   start([&] {
     ++calls;

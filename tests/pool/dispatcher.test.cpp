@@ -452,6 +452,29 @@ TEST_CASE("a death costs exactly the running task, whatever the ring holds") {
   CHECK(b.d.outstanding() == 0);
 }
 
+TEST_CASE("a task that moves keeps its place before those that were queued behind it") {
+  pool_bench b;
+  const auto w = b.live_worker(0);
+  names all;
+  for (std::uint64_t i = 0; i != 20; ++i) b.submit(all.emplace_back(i));
+  REQUIRE(b.record(w).load() < 20); // the rest is queued
+  SECTION("because its worker died") {
+    b.exited(w);
+    b.start_requested();
+    b.turn();
+    CHECK(run_all(b, b.incarnations) == all);
+  }
+  SECTION("because its worker is killed for another task") {
+    b.worker(w).begin();
+    b.cancel(*b.record(w).head());
+    b.exited(w, SIGTERM);
+    b.start_requested();
+    b.turn();
+    all.erase(all.begin());
+    CHECK(run_all(b, b.incarnations) == all);
+  }
+}
+
 TEST_CASE("the exit status may come before the pidfd fires, after it, or never") {
   pool_bench b;
   const auto w = b.live_worker(0);

@@ -429,21 +429,28 @@ TEST_CASE("a terminal cancellation never hurts the tasks behind its target, howe
   std::mt19937 random(20240608);
   int aborted = 0, finished = 0;
   for (int round = 0; round < 600; ++round) {
+    shared.reset();
     constexpr std::size_t n = 12;
     std::vector<ending<int>> calls(n);
     net::cancellation_signal signal;
     const std::size_t target = random() % 3;
-    const auto work_ns = static_cast<int>(random() % 60'000);
+    const auto turns = static_cast<int>(random() % 60'000);
     for (std::size_t i = 0; i < n; ++i) {
-      const auto fn = [](int value, int turns) {
-        burn(turns);
+      const auto fn = [](int value, int length, bool is_target) {
+        if (is_target) shared->started.add();
+        burn(length);
         return value;
       };
       if (i == target)
-        start(signal.slot(), calls[i], pool, fn, static_cast<int>(i), work_ns);
+        start(signal.slot(), calls[i], pool, fn, static_cast<int>(i), turns, true);
       else
-        start(calls[i], pool, fn, static_cast<int>(i), 200);
+        start(calls[i], pool, fn, static_cast<int>(i), 200, false);
     }
+    // At once; soon after the target began, if it does so soon; when it has probably ended. The loop does not run meanwhile.
+    const auto begun = [] { return shared->started.get() != 0; };
+    if (round % 3 == 1)
+      for (int i = 0; i < 1000 && !begun(); ++i) burn(1000);
+    if (round % 3 == 2) eventually(begun, milliseconds(50));
     burn(static_cast<int>(random() % 100'000));
     signal.emit(cancellation_type::terminal);
     REQUIRE(run_all(io));

@@ -87,7 +87,7 @@ private:
 /// Finished by exactly one of post and dispatch, or destroyed uninvoked.
 /// \par Threads  one at a time; post and dispatch may be called on any thread
 /// \par Speed    a handler on the plain io_context that io_ex names (each co_await has one) bypasses any_io_executor,
-///               whose prefer, dispatch and work tracking cost some 60 ns; with work_tracking::elsewhere nothing is counted
+///               whose prefer, dispatch and work tracking cost some 60 ns; with work_tracking::elsewhere it counts none
 /// \par Lifetime must be finished or destroyed before the contexts of both executors are (by a service's shutdown)
 template <class Handler>
 class completion {
@@ -124,8 +124,7 @@ public:
   }
 
 private:
-  using tracked_handler_executor =
-      detail::tracked_executor<net::associated_executor_t<Handler, net::any_io_executor>>;
+  using tracked_handler_executor = detail::tracked_executor<net::associated_executor_t<Handler, net::any_io_executor>>;
 
   struct general_route {
     net::any_io_executor io; // empty when the work of the I/O object is tracked elsewhere
@@ -148,7 +147,9 @@ private:
   }
 
   template <class Executor>
-  static const Executor& handler_executor(const Executor& ex) noexcept { return ex; }
+  static const Executor& handler_executor(const Executor& ex) noexcept {
+    return ex;
+  }
   static const tracked_handler_executor& handler_executor(const general_route& r) noexcept { return r.handler; }
 
   Handler handler_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Child coroutines of one waiting coroutine: started together, ended together, awaited to the last one. The mechanism of
-// gather and with_timeout; runs in the front end, on the executor of the waiting coroutine. Layer net/.
+// Child coroutines of one waiting coroutine: started together, ended together, awaited to the last one. The mechanism
+// of gather and with_timeout; runs in the front end, on the executor of the waiting coroutine. Layer net/.
 #pragma once
 
 #include <coproc/error.hpp>
@@ -204,7 +204,7 @@ private:
   bool one_executor_ = false; // all children have the same
   operation_ptr<parent_operation> parent_;
 
-  std::mutex mutex_; // guards the rest
+  std::mutex mutex_;    // guards the rest
   std::size_t running_; // children, and launch
   bool launched_ = false;
   bool any_ended_ = false;
@@ -237,9 +237,8 @@ struct join_initiation {
 
 /// Runs the bodies, which use j->results, and awaits their ends; gives j back.
 template <class Results>
-net::awaitable<std::shared_ptr<join_of<Results>>> run_joined(net::any_io_executor ex,
-                                                             std::shared_ptr<join_of<Results>> j,
-                                                             std::vector<net::awaitable<void>> bodies) {
+net::awaitable<std::shared_ptr<join_of<Results>>>
+run_joined(net::any_io_executor ex, std::shared_ptr<join_of<Results>> j, std::vector<net::awaitable<void>> bodies) {
   auto waiting = net::async_initiate<const net::use_awaitable_t<>, void(std::shared_ptr<join>)>(
       join_initiation{std::move(ex)}, net::use_awaitable, std::shared_ptr<join>(std::move(j)), std::move(bodies));
   std::shared_ptr<join> ended = co_await std::move(waiting);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A completion whose handler type is forgotten, with the data that waits with it: what sits in the lines of channels and
-// semaphores. Front end, any thread. Layer net/.
+// A completion whose handler type is forgotten, with the data that waits with it: what sits in the lines of channels
+// and semaphores. Front end, any thread. Layer net/.
 #pragma once
 
 #include <coproc/net/completion.hpp>
@@ -16,9 +16,10 @@ namespace coproc {
 template <class Signature>
 class operation;
 
-/// A completion whose handler type is forgotten: base of what sits in queues. Data that travels with the waiting handler
-/// goes into a class derived from this one, which takes the `function` as its constructor's first argument.
-/// \par Lifetime post, dispatch and destroy end it; its memory goes back to the handler's allocator before the handler is called
+/// A completion whose handler type is forgotten: base of what sits in queues. Data that waits with the handler goes
+/// into a class derived from this one, which takes the `function` as its constructor's first argument.
+/// \par Lifetime post, dispatch and destroy end it; its memory is back with the handler's allocator before the handler
+///               is called
 template <class... Args>
 class operation<void(Args...)> {
 public:
@@ -42,7 +43,9 @@ private:
 
 struct operation_destroyer {
   template <class Operation>
-  void operator()(Operation* op) const { op->destroy(); }
+  void operator()(Operation* op) const {
+    op->destroy();
+  }
 };
 
 /// Owns an operation; its destructor destroys the handler uninvoked.
@@ -51,7 +54,9 @@ using operation_ptr = std::unique_ptr<Operation, operation_destroyer>;
 
 /// Finishes an owned operation by posting its handler.
 template <class Operation, class... Args>
-void post(operation_ptr<Operation> op, Args... args) { op.release()->post(std::move(args)...); }
+void post(operation_ptr<Operation> op, Args... args) {
+  op.release()->post(std::move(args)...);
+}
 
 namespace detail {
 

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
-#include <coproc/net/operation.hpp>
 #include <coproc/net/join.hpp>
+#include <coproc/net/operation.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/pool/stop_flag.hpp>
 
@@ -111,7 +111,8 @@ private:
     }
     if (withdrawn) phase_ = phase::over;
     if (waiter_)
-      coproc::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)), result());
+      coproc::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)),
+                   result());
     lock.unlock();
     if (withdrawn) drop_call();
   }
@@ -146,7 +147,9 @@ private:
     std::tuple<F, A...> parts(std::move(*call_));
     call_.reset();
     typename base::result value;
-    const auto invoke = [](F& fn, A&... args) -> decltype(auto) { return std::invoke(std::move(fn), std::move(args)...); };
+    const auto invoke = [](F& fn, A&... args) -> decltype(auto) {
+      return std::invoke(std::move(fn), std::move(args)...);
+    };
     if constexpr (std::is_void_v<typename base::result_type>) {
       std::apply(invoke, parts);
       value.emplace();
@@ -166,7 +169,8 @@ class thread_task_initiation {
 public:
   using executor_type = net::any_io_executor;
 
-  thread_task_initiation(net::any_io_executor here, Executor where) : here_(std::move(here)), where_(std::move(where)) {}
+  thread_task_initiation(net::any_io_executor here, Executor where)
+      : here_(std::move(here)), where_(std::move(where)) {}
 
   executor_type get_executor() const noexcept { return here_; }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What channel, semaphore and their like share: a mutex, an executor, lines of waiting operations, and the three ways to
-// leave a line besides success: cancellation, destruction of the object, destruction of the context. Front end, any
+// What channel, semaphore and their like share: a mutex, an executor, lines of waiting operations, and the three ways
+// to leave a line besides success: cancellation, destruction of the object, destruction of the context. Front end, any
 // thread. Layer net/.
 #pragma once
 

@@ -46,7 +46,8 @@ public:
   waiter_list() = default;
   waiter_list& operator=(waiter_list&&) = delete;
   ~waiter_list() {
-    while (pop_front()) {}
+    while (pop_front()) {
+    }
   }
 
   bool empty() const noexcept { return first_ == nullptr; }

@@ -15,8 +15,7 @@ inline thread_local constinit const std::atomic<bool>* thread_stop_flag = nullpt
 /// Sets thread_stop_flag for one scope. Tasks nest where a task runs a thread pool or an io_context itself.
 class thread_stop_scope {
 public:
-  explicit thread_stop_scope(const std::atomic<bool>& flag) noexcept
-      : outer_(std::exchange(thread_stop_flag, &flag)) {}
+  explicit thread_stop_scope(const std::atomic<bool>& flag) noexcept : outer_(std::exchange(thread_stop_flag, &flag)) {}
   thread_stop_scope(const thread_stop_scope&) = delete;
   thread_stop_scope& operator=(const thread_stop_scope&) = delete;
   ~thread_stop_scope() { thread_stop_flag = outer_; }
