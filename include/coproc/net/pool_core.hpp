@@ -7,6 +7,7 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
+#include <coproc/net/completion.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/pool/process_policy.hpp>
 #include <coproc/pool/dispatcher.hpp>
@@ -41,7 +42,7 @@ public:
     } catch (const net::system_error& e) { // it may be the first to need the context's reactor
       throw pool_error(e.code(), "coproc: the execution context");
     }
-    if (const auto* io = executor_.target<net::io_context::executor_type>()) io_executor_ = *io;
+    if (const auto* io = detail::executor_target<net::io_context::executor_type>(executor_)) io_executor_ = *io;
   }
 
   pool_core(const pool_core&) = delete;

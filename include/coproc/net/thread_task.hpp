@@ -139,29 +139,29 @@ class thread_task_of final : public thread_task<thread_result_t<F, A...>> {
 
 public:
   template <class... X>
-  explicit thread_task_of(X&&... fn_and_args) : call_(std::in_place, std::forward<X>(fn_and_args)...) {}
+  explicit thread_task_of(X&&... fn_and_args)
+      : call_(std::make_unique<std::tuple<F, A...>>(std::forward<X>(fn_and_args)...)) {}
 
 private:
   // fn and its arguments die before the caller hears of the result, or of the withdrawal.
   typename base::result call() override {
-    std::tuple<F, A...> parts(std::move(*call_));
-    call_.reset();
+    const auto parts = std::move(call_);
     typename base::result value;
     const auto invoke = [](F& fn, A&... args) -> decltype(auto) {
       return std::invoke(std::move(fn), std::move(args)...);
     };
     if constexpr (std::is_void_v<typename base::result_type>) {
-      std::apply(invoke, parts);
+      std::apply(invoke, *parts);
       value.emplace();
     } else {
-      value.emplace(std::apply(invoke, parts));
+      value.emplace(std::apply(invoke, *parts));
     }
     return value;
   }
 
   void drop_call() noexcept override { call_.reset(); }
 
-  std::optional<std::tuple<F, A...>> call_;
+  std::unique_ptr<std::tuple<F, A...>> call_;
 };
 
 template <class Executor, class Task>
