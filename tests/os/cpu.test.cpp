@@ -74,7 +74,8 @@ TEST_CASE("this process has at least one CPU and some memory, and no more than t
   CHECK(os::usable_cpus() >= 1);
   CHECK(os::usable_cpus() <= static_cast<unsigned>(::sysconf(_SC_NPROCESSORS_CONF)));
   CHECK(os::usable_memory_bytes() > 1 << 20);
-  CHECK(os::usable_memory_bytes() <= static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
+  CHECK(os::usable_memory_bytes() <=
+        static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)));
 }
 
 TEST_CASE("the affinity mask counts") {

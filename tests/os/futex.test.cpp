@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The futex between processes: waits only while the word is as expected, and a wake-up crosses the process border. Forks.
+// The futex between processes: waits only while the word is as expected, and a wake-up crosses the process border.
+// Forks.
 #include <coproc/os/futex.hpp>
 
 #include <catch2/catch.hpp>

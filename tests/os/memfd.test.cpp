@@ -15,7 +15,7 @@ using namespace coproc;
 namespace {
 
 std::size_t blocks_of(int fd) {
-  struct stat s {};
+  struct stat s{};
   ::fstat(fd, &s);
   return static_cast<std::size_t>(s.st_blocks);
 }
@@ -24,7 +24,7 @@ std::size_t blocks_of(int fd) {
 
 TEST_CASE("memory is sparse, zero, and has the size that was asked for") {
   const auto fd = os::make_memfd("coproc-test", std::size_t{1} << 32);
-  struct stat s {};
+  struct stat s{};
   REQUIRE(::fstat(fd.get(), &s) == 0);
   CHECK(s.st_size == 1ll << 32);
   CHECK(s.st_blocks == 0);

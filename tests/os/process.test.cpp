@@ -55,7 +55,8 @@ struct report {
 
 template <class T>
 T& shared() {
-  static T* const memory = new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T;
+  static T* const memory =
+      new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T;
   return *memory;
 }
 
@@ -71,7 +72,8 @@ TEST_CASE("a process without threads says so, one with a thread does not, and ag
   CHECK(os::single_threaded());
 }
 
-TEST_CASE("a clean child has default dispositions, no blocked signal, its own group, no foreign descriptor, an empty stdin") {
+TEST_CASE(
+    "a clean child has default dispositions, no blocked signal, its own group, no foreign descriptor, an empty stdin") {
   auto& r = shared<report>();
   ::signal(SIGUSR1, SIG_IGN);
   ::signal(SIGTERM, [](int) {});
@@ -84,7 +86,7 @@ TEST_CASE("a clean child has default dispositions, no blocked signal, its own gr
       os::clean_child(keep);
       int wrong = 0;
       for (int s = 1; s < 32; ++s) {
-        struct sigaction now {};
+        struct sigaction now{};
         if (::sigaction(s, nullptr, &now) == 0 && now.sa_handler != SIG_DFL) ++wrong;
       }
       r.signals_not_default = wrong;
@@ -92,7 +94,7 @@ TEST_CASE("a clean child has default dispositions, no blocked signal, its own gr
       ::sigprocmask(SIG_SETMASK, nullptr, &mask);
       r.blocked = !::sigisemptyset(&mask);
       r.process_group = ::getpgrp() == ::getpid();
-      struct stat null {}, in {};
+      struct stat null{}, in{};
       ::stat("/dev/null", &null);
       ::fstat(0, &in);
       r.stdin_is_null = null.st_rdev == in.st_rdev;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Messages with descriptors: whole or not at all, every received descriptor owned, whatever the peer sends. One process.
+// Messages with descriptors: whole or not at all, every received descriptor owned, whatever the peer sends. One
+// process.
 #include <coproc/os/socket.hpp>
 
 #include <catch2/catch.hpp>
@@ -72,7 +73,7 @@ TEST_CASE("descriptors arrive as new ones for the same files, owned and close-on
     REQUIRE(r.fd_count == 2);
     CHECK_FALSE(r.truncated);
     for (std::size_t i = 0; i != 2; ++i) {
-      struct stat got {};
+      struct stat got{};
       REQUIRE(::fstat(r.fds[i].get(), &got) == 0);
       CHECK(got.st_rdev == sent[i].st_rdev);
       CHECK((::fcntl(r.fds[i].get(), F_GETFD) & FD_CLOEXEC) != 0);

@@ -530,15 +530,17 @@ TEST_CASE("a worker that writes an impossible word is killed, and all it was iss
   using shm::pack;
   using shm::slot_state;
   struct garbage {
-    std::size_t slot;    // position in the ring
+    std::size_t slot; // position in the ring
     std::uint64_t word;
   };
   // Two tasks are issued at positions 0 and 1; the first is running (as the front end has seen) or not.
   const bool seen_running = GENERATE(false, true);
   std::vector<garbage> illegal;
   for (const std::uint64_t seq : {0ull, 1ull, 64ull, 1ull << 60}) {
-    for (const auto s : {slot_state::empty, slot_state::ready, slot_state::running, slot_state::done, slot_state::revoked}) {
-      const bool legal = seq == 0 && (s == slot_state::done || s == slot_state::running || (s == slot_state::ready && !seen_running));
+    for (const auto s :
+         {slot_state::empty, slot_state::ready, slot_state::running, slot_state::done, slot_state::revoked}) {
+      const bool legal =
+          seq == 0 && (s == slot_state::done || s == slot_state::running || (s == slot_state::ready && !seen_running));
       if (!legal) illegal.push_back({0, pack(seq, s)});
     }
     for (const std::uint64_t s : {5u, 6u, 7u}) illegal.push_back({0, seq << 3 | s});
@@ -577,9 +579,18 @@ TEST_CASE("a forged kind, length or place of a result is a violation") {
   struct forged {
     std::uint64_t kind, length, offset;
   };
-  const auto f = GENERATE(values<forged>({{0, 0, 0}, {5, 0, 0}, {7, 0, 0}, {(1 << 20) - 1, 0, 0}, {1, shm::inline_bytes + 1, 0},
-                                          {2, ~0ull, 0}, {3, 2049, 0}, {3, ~0ull, 0}, {3, 1, 4096}, {4, 2048, 2049},
-                                          {3, 2, (1ull << 44) - 1}, {4, 1ull << 63, 1}}));
+  const auto f = GENERATE(values<forged>({{0, 0, 0},
+                                          {5, 0, 0},
+                                          {7, 0, 0},
+                                          {(1 << 20) - 1, 0, 0},
+                                          {1, shm::inline_bytes + 1, 0},
+                                          {2, ~0ull, 0},
+                                          {3, 2049, 0},
+                                          {3, ~0ull, 0},
+                                          {3, 1, 4096},
+                                          {4, 2048, 2049},
+                                          {3, 2, (1ull << 44) - 1},
+                                          {4, 1ull << 63, 1}}));
   CAPTURE(f.kind, f.length, f.offset);
   pool_bench b;
   const auto w = b.live_worker(0);
@@ -617,10 +628,14 @@ TEST_CASE("a dead worker's ring is validated like a live one's") {
     std::size_t slot;
     std::uint64_t word;
   };
-  const auto g = GENERATE(values<garbage>({{0, pack(0, slot_state::empty)}, {0, pack(0, slot_state::revoked)},
-                                           {1, pack(1, slot_state::running)}, {1, pack(1, slot_state::done)},
-                                           {1, pack(0, slot_state::ready)}, {2, pack(2, slot_state::revoked)},
-                                           {1, pack(65, slot_state::ready)}, {2, 7}}));
+  const auto g = GENERATE(values<garbage>({{0, pack(0, slot_state::empty)},
+                                           {0, pack(0, slot_state::revoked)},
+                                           {1, pack(1, slot_state::running)},
+                                           {1, pack(1, slot_state::done)},
+                                           {1, pack(0, slot_state::ready)},
+                                           {2, pack(2, slot_state::revoked)},
+                                           {1, pack(65, slot_state::ready)},
+                                           {2, 7}}));
   pool_bench b;
   const auto w = b.live_worker(0);
   for (std::uint64_t i = 0; i != 3; ++i) b.submit(i);
@@ -679,7 +694,7 @@ TEST_CASE("when the fork server is lost, running tasks are lost with that cause 
   const auto idle = b.live_worker(0);
   const auto busy = b.live_worker(1);
   const auto finished = b.live_worker(2);
-  b.add_worker(3); // starting
+  b.add_worker(3);                              // starting
   b.record(idle).status = worker_state::ending; // so that all work goes to the two others
   b.submit(1);
   b.submit(2);
@@ -809,7 +824,8 @@ TEST_CASE("a worker that dies before it is initialised counts as a failed start,
   }
 }
 
-TEST_CASE("a process that survives SIGKILL is given up: its task ends, its slot is filled, its late death is harmless") {
+TEST_CASE(
+    "a process that survives SIGKILL is given up: its task ends, its slot is filled, its late death is harmless") {
   pool_bench b({.max_workers = 1, .kill_grace = 1s});
   const auto w = b.live_worker(0);
   auto& t = b.submit(1);

@@ -44,8 +44,12 @@ struct sim_task {
 class simulation {
 public:
   explicit simulation(std::uint64_t seed)
-      : random_(seed), limits_{.max_workers = 1 + static_cast<unsigned>(seed % 4), .max_queue = 4 + seed % 90,
-                               .max_queue_bytes = 2000, .kill_grace = 20ms, .exit_status_wait = 50ms, .max_start_failures = 1000},
+      : random_(seed), limits_{.max_workers = 1 + static_cast<unsigned>(seed % 4),
+                               .max_queue = 4 + seed % 90,
+                               .max_queue_bytes = 2000,
+                               .kill_grace = 20ms,
+                               .exit_status_wait = 50ms,
+                               .max_start_failures = 1000},
         d_(limits_, policy_) {
     policy_.on_signal = [this](pool::worker_record& w, int number) { on_signal(w, number); };
     for (unsigned i = 0; i != limits_.max_workers; ++i) policy_.request_start(i);
@@ -103,14 +107,27 @@ private:
       return;
     }
     switch (below(16)) {
-    case 0: case 1: case 2: case 3: submit(); break;
+    case 0:
+    case 1:
+    case 2:
+    case 3: submit(); break;
     case 4: cancel(); break;
-    case 5: case 6: case 7: case 8: step_some(); break;
-    case 9: case 10: case 11: turn(); break;
-    case 12: now_ += std::chrono::microseconds(below(3000)); turn(); break;
+    case 5:
+    case 6:
+    case 7:
+    case 8: step_some(); break;
+    case 9:
+    case 10:
+    case 11: turn(); break;
+    case 12:
+      now_ += std::chrono::microseconds(below(3000));
+      turn();
+      break;
     case 13: start_some(); break;
     case 14: tell_some(); break;
-    case 15: if (chance(0.5)) break_something(); break;
+    case 15:
+      if (chance(0.5)) break_something();
+      break;
     }
   }
 
@@ -123,7 +140,9 @@ private:
     t.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
     t.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = !chance(0.2);
-    open_[name] = {&t, t.ticket.load(), 0, false, t.may_wait, false, false, t.when_cancelled == on_cancel::request_stop, t.timeout, 0};
+    open_[name] = {
+        &t, t.ticket.load(), 0, false, t.may_wait, false, false, t.when_cancelled == on_cancel::request_stop, t.timeout,
+        0};
     d_.submit(t);
     d_.pump(now_);
   }
@@ -216,7 +235,9 @@ private:
         if (const auto it = open_.find(name); it != open_.end()) it->second.tainted = true;
       auto& s = w.mailbox().at(w.cursor + below(3));
       switch (below(3)) {
-      case 0: s.state.store(chance(0.5) ? shm::pack(w.cursor + below(3), static_cast<shm::slot_state>(below(8))) : random_()); break;
+      case 0:
+        s.state.store(chance(0.5) ? shm::pack(w.cursor + below(3), static_cast<shm::slot_state>(below(8))) : random_());
+        break;
       case 1: s.location.store(random_()); break;
       case 2: s.length.store(random_()); break;
       }
@@ -330,7 +351,8 @@ private:
         else if (!(it->second.terminal && !it->second.request_stop) && it->second.timeout == unlimited)
           fail("SIGTERM hits a task that nobody wanted killed");
         for (std::uint64_t seq = w.cursor + 1; seq != w.cursor + shm::ring_slots; ++seq)
-          if (w.mailbox().at(seq).state.load() == shm::pack(seq, shm::slot_state::ready)) fail("SIGTERM with READY tasks behind the target");
+          if (w.mailbox().at(seq).state.load() == shm::pack(seq, shm::slot_state::ready))
+            fail("SIGTERM with READY tasks behind the target");
       } else if (!w.was_termed && w.running && w.alive) {
         fail("SIGKILL hits a task without SIGTERM before it");
       }
@@ -357,7 +379,8 @@ private:
     policy_.signals.clear();
 
     for (auto& [incarnation, w] : workers_)
-      if (w.alive && w.asleep && !w.hostile && shm::has_work(w.head(), w.cursor) && known(incarnation)) fail("a lost wake-up");
+      if (w.alive && w.asleep && !w.hostile && shm::has_work(w.head(), w.cursor) && known(incarnation))
+        fail("a lost wake-up");
     if (armed_ && !rung_ && d_.any_head_done() && !any_hostile()) fail("a lost ring");
     if (d_.accepted() > limits_.max_queue) fail("more accepted than max_queue");
     if (d_.accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
@@ -409,7 +432,9 @@ private:
 
   void check_outcome(const pool::task_record& t, std::uint64_t name, const sim_task& s) {
     const auto require = [&](bool holds, const char* what) {
-      if (!holds) fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled, s.terminal, what));
+      if (!holds)
+        fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled,
+                         s.terminal, what));
     };
     switch (t.outcome) {
     case verdict::value: {

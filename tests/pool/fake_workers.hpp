@@ -37,9 +37,7 @@ public:
   shm::slot& head() const noexcept { return mailbox().at(cursor); }
   std::uint64_t entry() const noexcept { return head().entry.load(); }
 
-  void initialized() {
-    mailbox().worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized));
-  }
+  void initialized() { mailbox().worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized)); }
 
   /// READY -> RUNNING; acknowledges revoked slots on the way. False: nothing to run.
   bool begin() {
@@ -52,7 +50,8 @@ public:
     }
   }
 
-  void finish(shm::result_kind kind = shm::result_kind::value_inline, std::uint64_t length = 0, std::uint64_t offset = 0) {
+  void finish(shm::result_kind kind = shm::result_kind::value_inline, std::uint64_t length = 0,
+              std::uint64_t offset = 0) {
     shm::finish(head(), cursor, {static_cast<std::uint64_t>(kind), offset}, length);
     ++cursor;
     running = false;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The fork server's logic against a fake policy: answers, their order, what happens while the socket is full or the system
-// is short of something. No process is forked here; tests/process and tests/fault run the real one.
+// The fork server's logic against a fake policy: answers, their order, what happens while the socket is full or the
+// system is short of something. No process is forked here; tests/process and tests/fault run the real one.
 #include <coproc/pool/fork_server.hpp>
 
 #include <catch2/catch.hpp>
@@ -61,7 +61,9 @@ start_request request(std::uint64_t incarnation) {
   return r;
 }
 
-worker_descriptors descriptors() { return {some_descriptor(), some_descriptor(), some_descriptor(), some_descriptor()}; }
+worker_descriptors descriptors() {
+  return {some_descriptor(), some_descriptor(), some_descriptor(), some_descriptor()};
+}
 
 std::vector<std::pair<server_event, std::uint64_t>> events(const fake_system& system) {
   std::vector<std::pair<server_event, std::uint64_t>> list;

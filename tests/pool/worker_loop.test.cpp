@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The worker loop on a thread, over a real mailbox, with a policy that counts: results in the slot and in the file, growth,
-// exceptions, limits, revocation, orders, sleeping, the doorbell, the end. The test plays the front end by hand.
+// The worker loop on a thread, over a real mailbox, with a policy that counts: results in the slot and in the file,
+// growth, exceptions, limits, revocation, orders, sleeping, the doorbell, the end. The test plays the front end by
+// hand.
 #include <coproc/pool/worker_loop.hpp>
 
 #include <catch2/catch.hpp>
@@ -40,8 +41,8 @@ public:
         mailbox_map_(mailbox_fd_.get(), shm::mailbox_bytes, os::access::read_write),
         results_map_(results_fd_.get(), file_bytes, os::access::read_write),
         m(*reinterpret_cast<shm::mailbox*>(mailbox_map_.data())),
-        loop_(m, shm::result_space(results_map_.data(), file_bytes, results_fd_.get(), m.parent.freed), max_result, context,
-              policy, spin) {
+        loop_(m, shm::result_space(results_map_.data(), file_bytes, results_fd_.get(), m.parent.freed), max_result,
+              context, policy, spin) {
     context.mailbox = &m;
   }
   ~loop_bench() { stop(); }
@@ -57,7 +58,8 @@ public:
     thread_.join();
   }
 
-  std::uint64_t publish(coproc::detail::entry_function entry, std::string_view arguments = {}, shm::packed_location at = {}) {
+  std::uint64_t publish(coproc::detail::entry_function entry, std::string_view arguments = {},
+                        shm::packed_location at = {}) {
     const std::uint64_t seq = issued_++;
     shm::publish(m.at(seq), seq, {reinterpret_cast<std::uint64_t>(entry), at.pack(), arguments.size()},
                  at.tag == 0 ? std::as_bytes(std::span(arguments)) : std::span<const std::byte>());
@@ -115,7 +117,9 @@ private:
   std::thread thread_;
 };
 
-std::string text(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 outcome echo(std::span<const std::byte> arguments, writer& w) {
   const std::string copy = text(arguments);

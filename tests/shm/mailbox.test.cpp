@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The layout of the mailbox, through raw offsets: front end and workers are forks of one image, but whoever reads a core or
-// changes a struct should meet this file. One thread.
+// The layout of the mailbox, through raw offsets: front end and workers are forks of one image, but whoever reads a
+// core or changes a struct should meet this file. One thread.
 #include <coproc/shm/mailbox.hpp>
 
 #include <catch2/catch.hpp>
@@ -45,7 +45,8 @@ TEST_CASE("every word lies where the diagram says") {
 
 TEST_CASE("slots are 256 bytes from 512 on, and a position's slot is its remainder") {
   auto m = std::make_unique<mailbox>();
-  for (const std::uint64_t seq : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{63}, std::uint64_t{64}, std::uint64_t{130}, (std::uint64_t{1} << 61) - 1}) {
+  for (const std::uint64_t seq : {std::uint64_t{0}, std::uint64_t{1}, std::uint64_t{63}, std::uint64_t{64},
+                                  std::uint64_t{130}, (std::uint64_t{1} << 61) - 1}) {
     slot& s = m->at(seq);
     s.state.store(seq + 1);
     s.entry.store(seq + 2);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The result file against a model: live results are never touched, what is written survives moves, waiting happens only where
-// nothing else helps, an empty file begins again at 0. One thread that plays both sides.
+// The result file against a model: live results are never touched, what is written survives moves, waiting happens
+// only where nothing else helps, an empty file begins again at 0. One thread that plays both sides.
 #include <coproc/shm/result_file.hpp>
 
 #include <catch2/catch.hpp>
@@ -22,7 +22,7 @@ public:
         space(map.data(), size, fd.get(), freed) {}
 
   std::size_t blocks() const {
-    struct stat s {};
+    struct stat s{};
     ::fstat(fd.get(), &s);
     return static_cast<std::size_t>(s.st_blocks);
   }
@@ -105,7 +105,8 @@ TEST_CASE("waiting hands over the count of freed results that it was decided on"
   CHECK(seen == std::vector<std::uint64_t>{0});
 }
 
-TEST_CASE("whatever is opened, grown, closed and freed: no live byte changes, no written byte is lost, nobody waits in vain") {
+TEST_CASE("whatever is opened, grown, closed and freed: no live byte changes, no written byte is lost, nobody waits in "
+          "vain") {
   const unsigned seed = GENERATE(range(1u, 13u));
   CAPTURE(seed);
   std::mt19937 random(seed);
@@ -144,7 +145,8 @@ TEST_CASE("whatever is opened, grown, closed and freed: no live byte changes, no
         REQUIRE(b.space.grow(written, wanted, [&](std::uint64_t) {
           ++waits;
           REQUIRE(!live.empty()); // else it fits, and waiting would never end
-          const std::size_t tail = live.front().begin, head = std::min(bytes, aligned(live.back().begin + live.back().length));
+          const std::size_t tail = live.front().begin,
+                            head = std::min(bytes, aligned(live.back().begin + live.back().length));
           if (live.back().begin < tail) // wrapped
             REQUIRE(tail - head < wanted);
           else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Argument segments: blocks are distinct, reused warm, given back when too much is idle, and nobody but the front end's own
-// mapping can write them. Front end only.
+// Argument segments: blocks are distinct, reused warm, given back when too much is idle, and nobody but the front
+// end's own mapping can write them. Front end only.
 #include <coproc/shm/segment.hpp>
 
 #include <catch2/catch.hpp>
@@ -18,7 +18,9 @@ using namespace coproc::shm;
 
 namespace {
 
-std::shared_ptr<segment_pool> make_pool(std::size_t warm_bytes = std::size_t{256} << 20) { return std::make_shared<segment_pool>(warm_bytes); }
+std::shared_ptr<segment_pool> make_pool(std::size_t warm_bytes = std::size_t{256} << 20) {
+  return std::make_shared<segment_pool>(warm_bytes);
+}
 
 /// Lowers RLIMIT_FSIZE for its lifetime.
 class file_size_limited {
@@ -38,7 +40,8 @@ private:
 
 TEST_CASE("a block holds what was asked for, is zero at first, and its offset leads to it") {
   const auto pool = make_pool();
-  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{1024}, std::size_t{1025}, std::size_t{100'000}, std::size_t{200} << 20}) {
+  for (const std::size_t n : {std::size_t{0}, std::size_t{1}, std::size_t{1024}, std::size_t{1025},
+                              std::size_t{100'000}, std::size_t{200} << 20}) {
     const auto block = pool->allocate(n);
     REQUIRE(block);
     CHECK(block.capacity() >= n);
@@ -94,7 +97,8 @@ TEST_CASE("live blocks never overlap, whatever comes and goes") {
       REQUIRE(l.block.data()[l.length / 2] == l.pattern);
       live.erase(live.begin() + static_cast<std::ptrdiff_t>(which));
     } else {
-      live_block l{pool->allocate(0), 1 + random() % (random() % 10 == 0 ? 300'000 : 3'000), static_cast<std::byte>(1 + random() % 255)};
+      live_block l{pool->allocate(0), 1 + random() % (random() % 10 == 0 ? 300'000 : 3'000),
+                   static_cast<std::byte>(1 + random() % 255)};
       l.block = pool->allocate(l.length);
       std::memset(l.block.data(), static_cast<int>(l.pattern), l.length);
       l.block.set_used(l.length);

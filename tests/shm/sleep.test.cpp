@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sleeping and waking: when a wake-up is owed, that it comes, and that none is lost when both sides go at once. Two threads
-// stand in for two processes.
+// Sleeping and waking: when a wake-up is owed, that it comes, and that none is lost when both sides go at once. Two
+// threads stand in for two processes.
 #include <coproc/shm/sleep.hpp>
 
 #include <catch2/catch.hpp>

@@ -15,15 +15,17 @@ constexpr std::uint64_t seq = 129; // ring position 1, third time around
 
 struct named_word {
   std::uint64_t word;
-  slot_state state;   // what it says
-  bool current;       // and whether it says it of this seq
+  slot_state state; // what it says
+  bool current;     // and whether it says it of this seq
 };
 
-// Each state of this seq, of its predecessor and successor in the same slot, and of neighbours; then what is no state at all.
+// Each state, and what is no state, of this seq, of its predecessor and successor in the same slot, and of neighbours.
 std::vector<named_word> all_words() {
   std::vector<named_word> words;
-  for (const std::uint64_t s : {seq, seq - ring_slots, seq + ring_slots, seq - 1, seq + 1, std::uint64_t{0}, ~std::uint64_t{0} >> 3})
-    for (std::uint64_t state = 0; state != 8; ++state) words.push_back({s << 3 | state, static_cast<slot_state>(state), s == seq});
+  for (const std::uint64_t s :
+       {seq, seq - ring_slots, seq + ring_slots, seq - 1, seq + 1, std::uint64_t{0}, ~std::uint64_t{0} >> 3})
+    for (std::uint64_t state = 0; state != 8; ++state)
+      words.push_back({s << 3 | state, static_cast<slot_state>(state), s == seq});
   return words;
 }
 
@@ -41,7 +43,8 @@ TEST_CASE("a state word holds position and state, and tells a position from the 
   CHECK(pack(0, slot_state::empty) == 0); // zero-filled memory is a valid ring
   CHECK(pack(seq, slot_state::revoked) == (seq * 8 | 4));
   for (const std::uint64_t a : {std::uint64_t{0}, seq, (std::uint64_t{1} << 61) - 1})
-    for (const slot_state s : {slot_state::empty, slot_state::ready, slot_state::running, slot_state::done, slot_state::revoked}) {
+    for (const slot_state s :
+         {slot_state::empty, slot_state::ready, slot_state::running, slot_state::done, slot_state::revoked}) {
       CHECK(pack(a, s) >> 3 == a);
       CHECK((pack(a, s) & 7) == static_cast<std::uint64_t>(s));
     }
@@ -115,7 +118,11 @@ TEST_CASE("publish fills header and inline bytes, finish the result's place, ack
 
 TEST_CASE("a location keeps its largest tag and offset apart") {
   constexpr std::uint64_t max_offset = (std::uint64_t{1} << packed_location::offset_bits) - 1;
-  for (const packed_location p : {packed_location{0, 0}, {packed_location::max_tag, 0}, {0, max_offset}, {packed_location::max_tag, max_offset}, {5, 64}}) {
+  for (const packed_location p : {packed_location{0, 0},
+                                  {packed_location::max_tag, 0},
+                                  {0, max_offset},
+                                  {packed_location::max_tag, max_offset},
+                                  {5, 64}}) {
     const auto back = packed_location::unpack(p.pack());
     CHECK(back.tag == p.tag);
     CHECK(back.offset == p.offset);
@@ -127,7 +134,12 @@ TEST_CASE("two sides go around the ring many times without confusing one round w
   std::uint64_t issued = 0, drained = 0, cursor = 0, executed = 0, revoked = 0;
   for (unsigned step = 0; drained != 5000; ++step) {
     switch (step * 2654435761u >> 28) {
-    case 0: case 1: case 2: case 3: case 4: case 5:
+    case 0:
+    case 1:
+    case 2:
+    case 3:
+    case 4:
+    case 5:
       if (issued - drained < ring_slots) {
         REQUIRE(load_state(m->at(issued)) == (issued < ring_slots ? 0 : pack(issued - ring_slots, slot_state::empty)));
         publish(m->at(issued), issued, {issued, 0, 0}, {});
@@ -137,7 +149,11 @@ TEST_CASE("two sides go around the ring many times without confusing one round w
     case 6:
       if (issued > cursor) revoked += revoke(m->at(issued - 1), issued - 1);
       break;
-    case 7: case 8: case 9: case 10: case 11:
+    case 7:
+    case 8:
+    case 9:
+    case 10:
+    case 11:
       switch (claim(m->at(cursor), cursor)) {
       case claim_result::claimed:
         REQUIRE(m->at(cursor).entry.load() == cursor);

@@ -22,8 +22,12 @@ TEST_CASE("a store's hooks run before and after it, under the name of its site")
   shm::slot s{};
   watched = &s;
   trace.clear();
-  os::faults.before_store = [](unsigned site) { trace += "before " + std::to_string(site) + ":" + std::to_string(watched->state.load()) + " "; };
-  os::faults.after_store = [](unsigned site) { trace += "after " + std::to_string(site) + ":" + std::to_string(watched->state.load()) + " "; };
+  os::faults.before_store = [](unsigned site) {
+    trace += "before " + std::to_string(site) + ":" + std::to_string(watched->state.load()) + " ";
+  };
+  os::faults.after_store = [](unsigned site) {
+    trace += "after " + std::to_string(site) + ":" + std::to_string(watched->state.load()) + " ";
+  };
   const std::byte arguments[2]{};
   shm::publish(s, 0, {}, arguments);
   CHECK(trace == "before 0:0 after 0:0 before 1:0 after 1:0 before 2:0 after 2:1 ");
@@ -41,7 +45,9 @@ TEST_CASE("a store's hooks run before and after it, under the name of its site")
 
 TEST_CASE("a hook can fail a system call with any errno, and the call is not made") {
   const auto bell = os::make_eventfd();
-  os::faults.before_call = [](os::call c) { return c == os::call::eventfd_write ? EIO : c == os::call::eventfd ? EMFILE : 0; };
+  os::faults.before_call = [](os::call c) {
+    return c == os::call::eventfd_write ? EIO : c == os::call::eventfd ? EMFILE : 0;
+  };
   os::ring(bell.get());
   std::uint64_t count = 0;
   CHECK(::read(bell.get(), &count, sizeof count) < 0);

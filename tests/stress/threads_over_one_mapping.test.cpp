@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The shipped worker loop on threads and the shipped dispatcher over the same mappings, with sleeping, waking, doorbells and
-// revocations, at full speed: ThreadSanitizer cannot see across processes. Two threads submit and cancel under a mutex, as
-// net/pool_core.hpp has it; a third drains and sleeps on an epoll. A wake-up that is lost shows as a wait that times out.
+// The shipped worker loop on threads and the shipped dispatcher over the same mappings, with sleeping, waking,
+// doorbells and revocations, at full speed: ThreadSanitizer cannot see across processes. Two threads submit and
+// cancel under a mutex, as net/pool_core.hpp has it; a third drains and sleeps on an epoll. A wake-up that is lost
+// shows as a wait that times out.
 #include <coproc/pool/dispatcher.hpp>
 #include <coproc/pool/record_store.hpp>
 #include <coproc/pool/worker_loop.hpp>
@@ -68,7 +69,8 @@ class thread_worker {
 public:
   static constexpr std::size_t file_bytes = 64 * 1024;
 
-  explicit thread_worker(std::chrono::nanoseconds spin) : eventfd_(os::make_eventfd()), policy_{eventfd_.get()}, spin_(spin) {
+  explicit thread_worker(std::chrono::nanoseconds spin)
+      : eventfd_(os::make_eventfd()), policy_{eventfd_.get()}, spin_(spin) {
     memory_ = std::make_shared<pool::worker_memory>();
     const auto mailbox = os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes);
     memory_->mailbox_map = os::mapping(mailbox.get(), shm::mailbox_bytes, os::access::read_write);
@@ -88,8 +90,8 @@ public:
       pool::worker_context context;
       context.mailbox = &m;
       pool::worker_loop<bell_policy> loop(
-          m, shm::result_space(memory_->results_map.data(), file_bytes, results_fd_.get(), m.parent.freed), 4096, context,
-          policy_, spin_);
+          m, shm::result_space(memory_->results_map.data(), file_bytes, results_fd_.get(), m.parent.freed), 4096,
+          context, policy_, spin_);
       loop.run();
     });
   }
@@ -106,7 +108,8 @@ private:
 class front_end {
 public:
   front_end(unsigned workers, std::chrono::nanoseconds spin)
-      : interrupt_(os::make_eventfd()), d_({.max_workers = workers, .max_queue = 300}, policy_), endings_(2 * tasks_per_submitter + 1) {
+      : interrupt_(os::make_eventfd()), d_({.max_workers = workers, .max_queue = 300}, policy_),
+        endings_(2 * tasks_per_submitter + 1) {
     epoll_.add(interrupt_.get(), EPOLLIN | EPOLLET, 0);
     for (unsigned i = 0; i != workers; ++i) {
       workers_.push_back(std::make_unique<thread_worker>(spin));
@@ -145,7 +148,8 @@ private:
     std::mt19937 random(seed);
     for (std::uint64_t n = first; n != first + tasks_per_submitter && !hung_.load(); ++n) {
       while (unfinished_.load(std::memory_order_relaxed) > 600 && !hung_.load()) std::this_thread::yield();
-      if (random() % 2000 == 0) std::this_thread::sleep_for(std::chrono::microseconds(random() % 300)); // others fall asleep
+      if (random() % 2000 == 0)
+        std::this_thread::sleep_for(std::chrono::microseconds(random() % 300)); // others fall asleep
       ++unfinished_;
       pool::task_record& t = records_.acquire();
       t.call = {reinterpret_cast<std::uint64_t>(&triple), 0, sizeof n};
@@ -164,7 +168,8 @@ private:
       list.clear();
       {
         std::lock_guard lock(mutex_);
-        d_.cancel(t, ticket, random() % 2 ? pool::cancel_strength::total : pool::cancel_strength::partial, pool::clock_now());
+        d_.cancel(t, ticket, random() % 2 ? pool::cancel_strength::total : pool::cancel_strength::partial,
+                  pool::clock_now());
         after_change(list);
       }
       wake(list);

@@ -63,10 +63,18 @@ public:
   int socket() const noexcept { return socket_.get(); }
   int pidfd() const noexcept { return pidfd_.get(); }
 
-  /// 0 or errno. The descriptors may be closed afterwards.
+  /// 0 or errno. The descriptors may be closed afterwards. Until the first answer is read (the constructor starts all
+  /// workers before that) it waits for room in the socket, which the server never lets fill up for long.
   int start(const start_request& request, const worker_descriptors& fds) noexcept {
     const int list[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
-    return os::send_message(socket_.get(), bytes_of(request), list);
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(answered_ ? 0 : 10);
+    for (;;) {
+      const int error = os::send_message(socket_.get(), bytes_of(request), list);
+      if ((error != EAGAIN && error != ETOOMANYREFS) || std::chrono::steady_clock::now() >= deadline) return error;
+      // The server's death ends the wait, too. Descriptors in flight have no event.
+      std::array<pollfd, 2> fds_to_wait{{{socket_.get(), static_cast<short>(error == EAGAIN ? POLLOUT : 0), 0}, {pidfd_.get(), POLLIN, 0}}};
+      os::wait_readable(fds_to_wait, error == EAGAIN ? 100 : 1);
+    }
   }
 
   struct incoming {
@@ -84,6 +92,7 @@ public:
     if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {}; // it is still there, and so is the message
     if (r.error != 0 || r.bytes != sizeof m) return {true, {}, {}};
     m.text[sizeof m.text - 1] = '\0';
+    answered_ = m.event != server_event::ready;
     return {false, m, std::move(r.fds[0])};
   }
 
@@ -124,6 +133,7 @@ private:
 
   os::unique_fd socket_, pidfd_;
   pid_t pid_ = 0;
+  bool answered_ = false; ///< a worker's START was answered: from here on somebody else may wait for the caller
 };
 
 } // namespace coproc::pool

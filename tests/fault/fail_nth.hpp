@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: BSL-1.0
+// n-th failure injection: one system call, of one kind of process, fails once, at its n-th time. What to fail is
+// decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
+#pragma once
+
+#include <coproc/os/fault.hpp>
+
+#include <atomic>
+#include <cerrno>
+#include <new>
+#include <sys/mman.h>
+#include <unistd.h>
+#include <vector>
+
+namespace coproc::testing {
+
+using os::call;
+
+inline constexpr unsigned calls = static_cast<unsigned>(call::count_);
+
+enum class role : unsigned { front_end, server, worker };
+
+struct fault_control {
+  std::atomic<pid_t> front_end{0};
+  std::atomic<bool> active{false};
+  std::atomic<unsigned> victim_role{0}, victim_call{calls};
+  std::atomic<int> nth{0}, error{0}, failed{0};
+  std::atomic<int> made[3][calls]{};
+
+  /// From now on: the nth `which` of `who` fails with `error`. Nothing fails for nth 0, but calls are counted.
+  void arm(role who, call which, int nth_time, int with_error) {
+    for (auto& of_role : made)
+      for (auto& count : of_role) count = 0;
+    victim_role = static_cast<unsigned>(who);
+    victim_call = static_cast<unsigned>(which);
+    nth = nth_time;
+    error = with_error;
+    failed = 0;
+    active = true;
+  }
+  void disarm() { active = false; }
+};
+
+inline fault_control& fault_plan() {
+  static fault_control* const c =
+      new (::mmap(nullptr, sizeof(fault_control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+          fault_control;
+  return *c;
+}
+
+inline int fail_or_not(call c) {
+  fault_control& s = fault_plan();
+  if (!s.active) return 0;
+  const pid_t front_end = s.front_end;
+  const auto who = static_cast<unsigned>(::getpid() == front_end    ? role::front_end
+                                         : ::getppid() == front_end ? role::server
+                                                                    : role::worker);
+  const auto which = static_cast<unsigned>(c);
+  const int n = ++s.made[who][which];
+  if (who != s.victim_role || which != s.victim_call || n != s.nth) return 0;
+  ++s.failed;
+  return s.error;
+}
+
+inline std::vector<int> plausible_errors(call c) {
+  switch (c) {
+  case call::memfd_create: return {EMFILE, ENFILE, ENOMEM};
+  case call::ftruncate: return {EFBIG, EIO};
+  case call::add_seals: return {EPERM};
+  case call::map: return {ENOMEM};
+  case call::eventfd:
+  case call::epoll_create:
+  case call::timerfd_create:
+  case call::socketpair: return {EMFILE, ENOMEM};
+  case call::epoll_ctl: return {ENOSPC, ENOMEM};
+  case call::sendmsg: return {EINTR, ENOBUFS, ETOOMANYREFS};
+  case call::recvmsg: return {EINTR, ENOMEM};
+  case call::poll: return {EINTR, ENOMEM};
+  case call::fork: return {EAGAIN, ENOMEM};
+  case call::pidfd_open: return {EMFILE, ENODEV};
+  case call::open:
+  case call::read: return {EMFILE, EACCES};
+  case call::unshare: return {EPERM};
+  case call::wait4: return {EINTR};
+  // A wake-up on mapped memory and a ring of a bell that is not full cannot fail, and nobody could do without.
+  case call::futex_wake:
+  case call::eventfd_write: return {};
+  default: return {EPERM};
+  }
+}
+
+} // namespace coproc::testing
