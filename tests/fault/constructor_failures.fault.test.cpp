@@ -68,7 +68,7 @@ TEST_CASE("each system call of the constructor fails at each of its calls, and n
   for (unsigned who = 0; who != 3; ++who)
     for (unsigned c = 0; c != calls; ++c)
       for (int n = 1; n <= std::min(made[who][c], 40); ++n)
-        for (const int error : plausible_errors(static_cast<call>(c))) {
+        for (const int error : errors_to_try(static_cast<call>(c))) {
           CAPTURE(who, c, n, error);
           result r;
           {

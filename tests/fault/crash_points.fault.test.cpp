@@ -10,6 +10,7 @@
 #include <coproc/run_in_executor.hpp>
 
 #include "support/leak_audit.hpp"
+#include "support/sanitized.hpp"
 
 #include <catch2/catch.hpp>
 #include <fmt/format.h>
@@ -30,19 +31,6 @@ constexpr unsigned points_per_role = 2 * (calls + sites);
 enum class role : unsigned { worker = 0, server = 1, front_end = 2 };
 
 constexpr unsigned punch_hole = static_cast<unsigned>(os::call::punch_hole);
-
-// Sanitizers make a fork so dear that not every ring content is tried with them; every point is.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool sanitized = true;
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-constexpr bool sanitized = true;
-#else
-constexpr bool sanitized = false;
-#endif
-#else
-constexpr bool sanitized = false;
-#endif
 
 /// One place at which a process can die: role, call or store, before or after.
 struct point {
@@ -420,6 +408,7 @@ TEST_CASE("a process that dies at any store or system call costs one task at mos
     if (r.killed()) killed_at.insert(victim);
   };
 
+  // With sanitizers not every ring content is tried, and one worker only; every point is.
   std::vector<plan> plans;
   for (const unsigned workers : {1u, 3u}) {
     if (workers > 1 && sanitized) break;

@@ -17,7 +17,10 @@ namespace {
 std::vector<std::uint64_t> keys_of(os::epoll& e, int timeout_ms = 0) {
   std::array<epoll_event, 16> buffer;
   std::vector<std::uint64_t> keys;
-  for (const auto& event : e.wait(buffer, timeout_ms)) keys.push_back(event.data.u64);
+  for (const auto& event : e.wait(buffer, timeout_ms)) {
+    const std::uint64_t key = event.data.u64; // epoll_event is packed: no reference to its members
+    keys.push_back(key);
+  }
   return keys;
 }
 using keys = std::vector<std::uint64_t>;

@@ -9,6 +9,8 @@
 
 #include <coproc/os/epoll.hpp>
 
+#include "support/sanitized.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <array>
@@ -21,17 +23,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-constexpr std::uint64_t tasks_per_submitter = 75'000;
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
-constexpr std::uint64_t tasks_per_submitter = 75'000;
-#else
-constexpr std::uint64_t tasks_per_submitter = 200'000;
-#endif
-#else
-constexpr std::uint64_t tasks_per_submitter = 200'000;
-#endif
+constexpr std::uint64_t tasks_per_submitter = testing::sanitized ? 75'000 : 200'000;
 constexpr std::size_t large_result = 700;
 
 // The argument is the task's number; the result its triple, sometimes followed by enough to leave the slot.

@@ -365,7 +365,7 @@ private:
   void on_message(const pool::server_message& m, os::unique_fd fd, pool::time_point now) {
     switch (m.event) {
     case pool::server_event::started:
-      if (fd) epoll_.add(fd.get(), EPOLLIN | EPOLLONESHOT, pool::event_key{pool::event_source::death, m.incarnation}.pack());
+      watch(fd, m.incarnation);
       dispatcher_.started(m.incarnation, m.pid, std::move(fd));
       break;
     case pool::server_event::start_failed:
@@ -374,6 +374,15 @@ private:
       break;
     case pool::server_event::exited: dispatcher_.exited(m.incarnation, pool::exit_from(m), now); break;
     default: break; // only before the first worker
+    }
+  }
+
+  // Unwatched, for want of kernel memory, a death is told by EXITED alone: later, but it is told.
+  void watch(const os::unique_fd& pidfd, std::uint64_t incarnation) noexcept {
+    if (!pidfd) return;
+    try {
+      epoll_.add(pidfd.get(), EPOLLIN | EPOLLONESHOT, pool::event_key{pool::event_source::death, incarnation}.pack());
+    } catch (const pool_error&) {
     }
   }
 
