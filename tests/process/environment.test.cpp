@@ -445,6 +445,7 @@ TEST_CASE("a program that the application starts inherits no descriptor of the p
 TEST_CASE("too few descriptors: the constructor throws and leaves nothing, or the pool works") {
   const leak_audit audit;
   check_in_child([] {
+    drop_inherited_descriptors();
     const auto open_now = [] { return numbers_in("/proc/self/fd").size(); };
     int refused = 0, worked = 0;
     net::io_context io(1);
@@ -473,6 +474,7 @@ TEST_CASE("too few descriptors: the constructor throws and leaves nothing, or th
 TEST_CASE("too few descriptors for the context itself are an error of the pool's constructor") {
   const leak_audit audit;
   check_in_child([] {
+    drop_inherited_descriptors();
     net::io_context io(1);
     set_limit(RLIMIT_NOFILE, numbers_in("/proc/self/fd").size() + 1);
     bool refused = false;
@@ -488,6 +490,7 @@ TEST_CASE("too few descriptors for the context itself are an error of the pool's
 TEST_CASE("a replacement that cannot be made for want of descriptors is made when there are some again") {
   const leak_audit audit;
   check_in_child([] {
+    drop_inherited_descriptors();
     net::io_context io(1);
     coproc::process_pool pool(io, {.max_workers = 1});
     expect_works(io, pool);
@@ -510,6 +513,7 @@ TEST_CASE("a replacement that cannot be made for want of descriptors is made whe
 TEST_CASE("a replacement that can never be made ends in an error, not in a hang") {
   const leak_audit audit;
   check_in_child([] {
+    drop_inherited_descriptors();
     net::io_context io(1);
     coproc::process_pool pool(io, {.max_workers = 1});
     expect_works(io, pool);

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <fcntl.h>
 #include <stdexcept>
 #include <string>
 #include <sys/mman.h>
@@ -27,6 +28,14 @@ public:
 /// REQUIRE for children, where Catch cannot report.
 inline void expect(bool condition, const char* what) {
   if (!condition) throw problem(what);
+}
+
+/// Closes all descriptors but 0, 1 and 2 in a child: what the test inherited would make limits of descriptors vary.
+inline void drop_inherited_descriptors() {
+  ::close_range(3, ~0u, 0);
+  for (int fd; (fd = ::open("/dev/null", O_RDWR)) < 3;)
+    if (fd < 0) throw problem("/dev/null cannot be opened");
+  ::close(3);
 }
 
 /// Calls body() in a child and waits for its end; says what went wrong there, empty if nothing did.
