@@ -40,7 +40,8 @@ public:
     try {
       wait_.emplace(executor_);
     } catch (const net::system_error& e) { // it may be the first to need the context's reactor
-      throw pool_error(e.code(), "coproc: the execution context");
+      // Not every errno of Asio 1.22's own system category equals its std::errc; those of the standard one do.
+      throw pool_error(os::system_code(e.code().value()), "coproc: the execution context");
     }
     if (const auto* io = detail::executor_target<net::io_context::executor_type>(executor_)) io_executor_ = *io;
   }
