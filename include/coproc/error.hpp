@@ -5,6 +5,7 @@
 
 #include <coproc/net/error_code.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -32,6 +33,7 @@ enum class errc {
   remote_exception,    ///< the task threw something that is not a standard exception
   wrong_process,       ///< the pool was used in a forked copy of its process, or inside a task
   unknown_function,    ///< the function's code was loaded after the pool was made, so no worker has it
+  queue_timeout,       ///< task_options::queue_timeout expired before the task began
 };
 
 namespace detail {
@@ -54,17 +56,23 @@ public:
     case errc::remote_exception: return "the task threw an exception";
     case errc::wrong_process: return "the pool belongs to another process";
     case errc::unknown_function: return "the function is not in the worker processes";
+    case errc::queue_timeout: return "the task had not begun within its queue_timeout";
     }
     return "unknown coproc error";
   }
 
-  // Both time-outs compare equal to std::errc::timed_out.
+  // All time-outs compare equal to std::errc::timed_out.
   std::error_condition default_error_condition(int value) const noexcept override {
     const auto e = static_cast<errc>(value);
-    if (e == errc::task_timeout || e == errc::timed_out) return std::make_error_condition(std::errc::timed_out);
+    if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout) return std::make_error_condition(std::errc::timed_out);
     return {value, *this};
   }
 };
+
+constexpr const char* ordinal_suffix(std::uint64_t n) noexcept {
+  if (n / 10 % 10 == 1) return "th";
+  return n % 10 == 1 ? "st" : n % 10 == 2 ? "nd" : n % 10 == 3 ? "rd" : "th";
+}
 
 } // namespace detail
 
@@ -88,14 +96,15 @@ public:
   using net::system_error::system_error;
 };
 
-/// with_timeout expired; equals std::errc::timed_out.
+/// with_timeout expired, or with errc::queue_timeout task_options::queue_timeout; equals std::errc::timed_out.
 class timed_out : public pool_error {
 public:
   using pool_error::pool_error;
   timed_out() : pool_error(make_error_code(errc::timed_out)) {}
 };
 
-/// task_options::timeout expired and the worker was killed; equals std::errc::timed_out.
+/// task_options::timeout expired and the worker was killed, or soft_timeout expired and the task stopped when it saw
+/// that; equals std::errc::timed_out.
 class task_timeout : public timed_out {
 public:
   using timed_out::timed_out;
@@ -110,33 +119,53 @@ public:
   explicit bad_payload(const char* what) : pool_error(make_error_code(errc::bad_payload), what) {}
 };
 
-/// Who ended a worker.
-enum class loss_cause : std::uint8_t {
-  self,        ///< it crashed, exited, or was killed from outside coproc
-  fork_server, ///< the fork server died and took its workers with it
-  violation,   ///< coproc killed it because it wrote impossible values into its mailbox
+/// Why a worker ended, or who ended it.
+enum class exit_cause : std::uint8_t {
+  self,          ///< it crashed, exited, or was killed from outside coproc
+  fork_server,   ///< the fork server died and took its workers with it
+  violation,     ///< coproc killed it: it wrote impossible values into its mailbox
+  timed_out,     ///< coproc killed it: its task ran past task_options::timeout
+  cancelled,     ///< coproc killed it: its task was cancelled
+  stalled,       ///< coproc killed it: it did not begin its next task in that task's timeout (stopped, or starved)
+  start_timeout, ///< coproc killed it: it was not initialized within pool_options::start_timeout
+  shutdown,      ///< the pool was shut down or destroyed
+  recycled,      ///< max_tasks_per_child, max_memory_per_child or recycle_workers()
+  idle,          ///< it had nothing to do for pool_options::idle_timeout
 };
 
-/// What is known about a worker's end; the parts of worker_lost.
+/// How far a worker had come.
+enum class exit_phase : std::uint8_t { starting, idle, running };
+
+/// What on_worker_start is told.
+struct worker_start {
+  unsigned index = 0; ///< 0 to max_workers - 1; a replacement inherits it
+  pid_t pid = 0;
+};
+
+/// What is known about a worker's end: the parts of worker_lost, and what on_worker_exit is told.
 struct worker_exit {
   pid_t pid = 0;
   int signal = 0;               ///< 0: not killed by a signal
   std::optional<int> exit_code; ///< empty: killed by a signal, or unknown
   bool status_known = false;    ///< false: nobody could tell (fork server gone, or it did not answer within 1 s)
-  loss_cause cause = loss_cause::self;
+  exit_cause cause = exit_cause::self;
+  exit_phase phase = exit_phase::starting;
+  unsigned index = 0;           ///< of the worker
+  std::uint64_t tasks_done = 0; ///< by this worker before
+  std::chrono::nanoseconds age{};
   std::int64_t user_microseconds = 0, system_microseconds = 0, max_rss_kilobytes = 0; ///< rusage of its whole life
 };
 
 /// The worker died. started() == false: the worker's own mailbox word said that it had not begun this task.
 class worker_lost : public pool_error {
 public:
-  worker_lost(const worker_exit& how, bool started);
+  worker_lost(const worker_exit& how, bool started, const std::string& more = {});
 
   pid_t pid() const noexcept { return exit_.pid; }
   bool started() const noexcept { return started_; }
   int signal() const noexcept { return exit_.signal; }                          ///< 0: none
   std::optional<int> exit_code() const noexcept { return exit_.exit_code; }
-  loss_cause cause() const noexcept { return exit_.cause; }
+  exit_cause cause() const noexcept { return exit_.cause; }
   const worker_exit& exit() const noexcept { return exit_; }
 
 private:
@@ -194,8 +223,8 @@ inline net::error_code code_of(const std::exception_ptr& e) noexcept {
   }
 }
 
-inline worker_lost::worker_lost(const worker_exit& how, bool started)
-    : pool_error(make_error_code(errc::worker_lost), describe(how, started)), exit_(how), started_(started) {}
+inline worker_lost::worker_lost(const worker_exit& how, bool started, const std::string& more)
+    : pool_error(make_error_code(errc::worker_lost), describe(how, started) + more), exit_(how), started_(started) {}
 
 inline std::string worker_lost::describe(const worker_exit& how, bool started) {
   std::string end;
@@ -206,12 +235,25 @@ inline std::string worker_lost::describe(const worker_exit& how, bool started) {
   else
     end = "died, its exit status is unknown";
   const char* who = "";
-  if (how.cause == loss_cause::fork_server) who = ", because the fork server died";
-  if (how.cause == loss_cause::violation) who = ", by coproc, because it wrote impossible values into its mailbox";
-  const char* when = how.cause == loss_cause::violation ? "this task may have run"
+  switch (how.cause) {
+  case exit_cause::self:
+    if (how.signal == 9) who = ", from outside coproc: perhaps the kernel was out of memory";
+    break;
+  case exit_cause::fork_server: who = ", because the fork server died"; break;
+  case exit_cause::violation: who = ", by coproc, because it wrote impossible values into its mailbox"; break;
+  case exit_cause::timed_out: who = ", by coproc, because another task of it had timed out"; break;
+  case exit_cause::cancelled: who = ", by coproc, because another task of it was cancelled"; break;
+  case exit_cause::stalled: who = ", by coproc, because it did not begin its next task in time"; break;
+  case exit_cause::start_timeout: who = ", by coproc, because it was not initialized within start_timeout"; break;
+  case exit_cause::shutdown: who = ", because the pool was shut down"; break;
+  case exit_cause::recycled:
+  case exit_cause::idle: who = ", when it was to be replaced"; break;
+  }
+  const char* when = how.cause == exit_cause::violation ? "this task may have run"
                      : started                          ? "while it ran this task"
                                                         : "before it began this task";
-  return fmt::format("worker {} {}{}; {}", how.pid, end, who, when);
+  return fmt::format("worker {} {}{}; {}, its {}{} in {:.3f} s of life", how.pid, end, who, when, how.tasks_done + 1,
+                     detail::ordinal_suffix(how.tasks_done + 1), std::chrono::duration<double>(how.age).count());
 }
 
 } // namespace coproc

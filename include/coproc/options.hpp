@@ -6,9 +6,11 @@
 #include <chrono>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <limits>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -30,34 +32,46 @@ struct count {
       : value(std::in_range<long long>(n) ? static_cast<long long>(n) : std::numeric_limits<long long>::max()) {}
 };
 
-/// A callable that runs in the fork server (preload) or in each worker (initializer, finalizer). It is copied as bytes;
-/// captured references stay valid there for ever, because the pool's constructor forks while they live.
-class hook {
+/// A callable that the pool keeps: it is copied as bytes, 48 at most, so it captures references or trivially copyable
+/// values. `hook` runs in the fork server (preload) or in each worker (initializer, finalizer): references stay valid
+/// there for ever, because the pool's constructor forks while they live. Observers run in the front end: what they
+/// refer to must outlive the pool.
+template <class... Args>
+class basic_hook {
 public:
   static constexpr std::size_t max_bytes = 48;
 
-  constexpr hook() = default;
+  constexpr basic_hook() = default;
 
   template <class F>
-    requires(std::invocable<F&> && !std::same_as<std::remove_cvref_t<F>, hook>)
-  hook(F f) : stateless_(std::is_empty_v<F> || std::is_pointer_v<F>) {
+    requires(std::invocable<F&, Args...> && !std::same_as<std::remove_cvref_t<F>, basic_hook>)
+  basic_hook(F f) : stateless_(std::is_empty_v<F> || std::is_pointer_v<F>) {
     static_assert(std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t),
                   "coproc: a hook is copied as bytes (48 at most): capture references or trivially copyable values");
     if constexpr (std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes) {
       ::new (static_cast<void*>(state_)) F(f);
-      call_ = [](void* state) { static_cast<void>((*std::launder(static_cast<F*>(state)))()); };
+      call_ = [](void* state, Args... args) {
+        static_cast<void>((*std::launder(static_cast<F*>(state)))(std::forward<Args>(args)...));
+      };
     }
   }
 
   explicit operator bool() const noexcept { return call_ != nullptr; }
   bool stateless() const noexcept { return stateless_; }
-  void operator()() { call_(state_); }
+  void operator()(Args... args) { call_(state_, std::forward<Args>(args)...); }
 
 private:
   alignas(std::max_align_t) std::byte state_[max_bytes]{};
-  void (*call_)(void*) = nullptr;
+  void (*call_)(void*, Args...) = nullptr;
   bool stateless_ = true;
 };
+
+using hook = basic_hook<>;
+
+struct worker_start;
+struct worker_exit;
+using worker_start_observer = basic_hook<const worker_start&>;
+using worker_exit_observer = basic_hook<const worker_exit&>;
 
 /// What terminal cancellation of a running task does.
 enum class on_cancel {
@@ -65,7 +79,30 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
-/// Member order is contract. Defaults in brackets; zero means the default.
+/// Which lost tasks max_retries may run again. A task that had not begun when its worker died is no lost task: it
+/// moves to another worker by itself, as often as that happens.
+enum class retry {
+  if_not_started, ///< none that may have run
+  idempotent,     ///< also the one that the dead worker was running: running it twice does no harm
+};
+
+enum class cpu_affinity {
+  none,   ///< workers run where the front end may
+  spread, ///< worker i is pinned to one CPU of those that the front end may use, the i-th modulo their number
+};
+
+/// Limits of each worker process, as of setrlimit (soft and hard); empty: inherited.
+struct worker_limits {
+  std::optional<std::uint64_t> address_space_bytes = {}; ///< RLIMIT_AS; above max_payload, which is mapped twice over
+  std::optional<std::uint64_t> data_bytes = {};          ///< RLIMIT_DATA
+  std::optional<std::uint64_t> stack_bytes = {};         ///< RLIMIT_STACK
+  std::optional<std::uint64_t> core_bytes = {};          ///< RLIMIT_CORE
+  std::optional<std::uint64_t> cpu_seconds = {};         ///< RLIMIT_CPU, of the whole life of a worker: SIGXCPU
+  std::optional<std::uint64_t> open_files = {};          ///< RLIMIT_NOFILE
+  std::optional<std::uint64_t> processes = {};           ///< RLIMIT_NPROC, of the user
+};
+
+/// Member order is contract. Defaults in brackets; zero means the default. docs/options.md has ranges and meanings.
 struct pool_options {
   /// Worker processes, 1..1024 [CPUs usable by this process: affinity mask and cgroup quota].
   count max_workers = 0;
@@ -75,21 +112,55 @@ struct pool_options {
   count max_queue_bytes = 0;
   /// Bytes of one task's encoded arguments, or of one encoded result, 1..2^40 [1 GiB].
   count max_payload = 1ll << 30;
+  /// A worker is replaced when it has run so many tasks [no limit].
+  count max_tasks_per_child = 0;
   /// Runs once in the fork server, before any worker exists; what it loads is shared by all workers, respawned ones too.
   hook preload = {};
   /// Runs in each worker before its first task.
   hook initializer = {};
-  /// Runs in each worker that ends in an orderly way.
+  /// Runs in each worker that ends in an orderly way, within kill_grace.
   hook finalizer = {};
   /// Between SIGTERM and SIGKILL, and between SIGKILL and giving the process up.
   duration kill_grace = std::chrono::seconds(1);
+  /// Up to so many tasks fewer, at random for each worker, so that not all are replaced at once; < max_tasks_per_child.
+  count max_tasks_jitter = 0;
+  /// A worker is replaced after a task that leaves it with more private resident memory than this, in bytes [no limit].
+  count max_memory_per_child = 0;
+  /// Workers kept when there is nothing to do, 1..max_workers [max_workers]. Only with idle_timeout.
+  count min_workers = 0;
+  /// Workers beyond min_workers end when they were idle for so long; they come back when they are needed.
+  duration idle_timeout = unlimited;
+  /// Workers that may fail to start in a row before calls fail with worker_start_failed [10].
+  count max_start_failures = 0;
+  /// For fork and initializer together; then the worker is killed, which counts as a failed start.
+  duration start_timeout = std::chrono::seconds(60);
+  worker_limits limits = {};
+  cpu_affinity affinity = cpu_affinity::none;
+  /// Added to the front end's own /proc/self/oom_score_adj in workers, 0..1000: they are to be killed first.
+  int oom_score_adj = 500;
+  /// On the pool's executor, soon after a worker process was made, or has ended. An exception leaves io_context::run().
+  worker_start_observer on_worker_start = {};
+  worker_exit_observer on_worker_exit = {};
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.
 struct task_options {
   /// From the moment the task is seen at the head of its worker's ring. On expiry the worker is killed: task_timeout.
   duration timeout = unlimited;
+  /// From submission; a task that has not begun by then is withdrawn: timed_out with errc::queue_timeout.
+  duration queue_timeout = unlimited;
+  /// As timeout, but it raises the stop token only; a task that then ends by throw_if_stopped() gets task_timeout.
+  duration soft_timeout = unlimited;
+  /// How often the task is run again when its worker dies, if retry_on allows it.
+  count max_retries = 0;
+  retry retry_on = retry::if_not_started;
+  /// -10..10; tasks of higher priority are begun first, also when they came later.
+  int priority = 0;
+  /// Tasks with the same key run in the same worker, while that lives: in worker `key mod max_workers`, scrambled.
+  std::optional<std::uint64_t> worker_key = {};
   on_cancel cancel = on_cancel::kill;
+  /// The pool's kill_grace, if empty.
+  std::optional<duration> kill_grace = {};
 };
 
 static_assert(std::is_trivially_destructible_v<pool_options> && std::is_aggregate_v<pool_options>);

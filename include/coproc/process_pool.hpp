@@ -9,6 +9,9 @@
 #include <coproc/options.hpp>
 
 #include <concepts>
+#include <csignal>
+#include <exception>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -47,6 +50,7 @@ concept process_bridge = std::convertible_to<P, pool_ref>;
 ///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
 ///                within about two kill_graces. Destroying the context destroys the handlers uninvoked.
 ///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
+///                shutdown() first lets tasks finish.
 /// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
 ///                inside its own tasks, every call completes with errc::wrong_process
 class process_pool {
@@ -93,11 +97,63 @@ public:
     return pool_ref(*this).submit(std::move(fn), std::forward<A>(args)...);
   }
 
+  // ---- the end; all idempotent, in any order, from any thread, also inside a handler, never blocking
+
+  /// No more submissions: they complete with pool_closed. What was submitted goes on, calls that wait for room included.
+  void close() noexcept { core_->close(); }
+
+  /// close(), waits until every task has ended, at most `drain_for`; then ends what is left: queued tasks complete with
+  /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
+  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
+  /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
+  net::awaitable<void> shutdown(duration drain_for = unlimited);
+
+  /// As shutdown. \par Signature  void(std::exception_ptr); the exception is operation_aborted, if any
+  template <net::completion_token_for<void(std::exception_ptr)> Token>
+  auto async_shutdown(duration drain_for, Token&& token) {
+    return net::async_initiate<Token, void(std::exception_ptr)>(initiate_shutdown{core_}, token, drain_for);
+  }
+
+  /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace
+  /// SIGKILL. Returns at once; keeps run() going until they are gone.
+  void terminate_workers() noexcept { core_->terminate(SIGTERM); }
+  /// The same with SIGKILL at once.
+  void kill_workers() noexcept { core_->terminate(SIGKILL); }
+
+  // ---- in between
+
+  /// Replaces all workers, one after the other, each when its successor is ready: no task is lost, and there are never
+  /// fewer workers. Returns at once; keeps run() going until it is done.
+  void recycle_workers() noexcept { core_->recycle_workers(); }
+
+  /// A snapshot. \par Threads  any; takes some microseconds per worker
+  pool_stats stats() const { return core_->stats(); }
+
+  /// From now on, calls sink(event) for what happens, in order of completion; an empty function ends it. See
+  /// chrome_trace.hpp for a sink that writes a file. \par Threads  the sink is called on one thread at a time, of those
+  /// that run the pool's executor; it must not throw
+  void trace(std::function<void(const trace_event&)> sink) { core_->trace(std::move(sink)); }
+
   const std::shared_ptr<pool_core>& core() const noexcept { return core_; }
 
 private:
+  struct initiate_shutdown {
+    using executor_type = net::any_io_executor;
+    std::shared_ptr<pool_core> core;
+    executor_type get_executor() const noexcept { return core->executor(); }
+
+    template <class Handler>
+    void operator()(Handler handler, duration drain_for) const {
+      core->shut_down(drain_for, std::move(handler));
+    }
+  };
+
   std::shared_ptr<pool_core> core_;
 };
+
+inline net::awaitable<void> process_pool::shutdown(duration drain_for) {
+  return async_shutdown(drain_for, net::use_awaitable);
+}
 
 } // namespace coproc
 

@@ -66,7 +66,7 @@ public:
       if (e)
         state->set(std::move(e), std::nullopt);
       else
-        state->set(nullptr, std::optional<value_type>(std::in_place, std::forward<V>(v)));
+        state->set_value(std::forward<V>(v));
     }
 
   private:
@@ -120,6 +120,18 @@ public:
   }
 
 private:
+  template <class V>
+  void set_value(V&& v) {
+    std::optional<value_type> value;
+    std::exception_ptr e;
+    try {
+      value.emplace(std::forward<V>(v));
+    } catch (...) { // a value that cannot be moved: that is the result, then
+      e = std::current_exception();
+    }
+    set(std::move(e), std::move(value));
+  }
+
   // The context goes, and with it whoever waits: a waiting coroutine's frame holds this object, so nobody else would end
   // it. Not under the lock, since what is destroyed may drop the task.
   void abandon() noexcept {

@@ -7,8 +7,19 @@
 #include <coproc/pool/stop_flag.hpp>
 #include <coproc/pool/worker_context.hpp>
 
+#include <chrono>
 #include <optional>
+#include <stdexcept>
 #include <unistd.h>
+#include <utility>
+
+namespace coproc::detail {
+
+/// The one object of type T that this_worker::make_state made in this process.
+template <class T>
+inline std::optional<T> state_of_this_worker;
+
+} // namespace coproc::detail
 
 namespace coproc::this_worker {
 
@@ -29,8 +40,13 @@ inline bool stop_requested() noexcept {
   return pool::this_worker_context.stop_requested();
 }
 
-/// A copyable handle to the same question, with std::stop_token's names. Valid while the task runs.
-class stop_token {
+/// When the running task will be stopped or killed for taking too long: its soft_timeout or timeout, whichever comes
+/// first, from its beginning; max() without either, and outside a task. Slightly early rather than late. The thread that
+/// runs the task.
+inline std::chrono::steady_clock::time_point deadline() noexcept { return pool::this_worker_context.deadline; }
+
+/// A copyable handle to stop_requested(), with std::stop_token's names. Valid while the task runs.
+class stop_handle {
 public:
   bool stop_requested() const noexcept { return this_worker::stop_requested(); }
   bool stop_possible() const noexcept {
@@ -38,11 +54,28 @@ public:
   }
 };
 
-inline stop_token get_stop_token() noexcept { return {}; }
+inline stop_handle stop_token() noexcept { return {}; }
 
 /// Ends the task if it was asked to stop: throws system_error(operation_aborted), which is what the caller then gets.
 inline void throw_if_stopped() {
   if (stop_requested()) throw net::system_error(net::error::operation_aborted);
+}
+
+/// Makes this worker's one object of type T, destroying the one that was there: for pool_options::initializer, so that
+/// tasks find what is expensive to make (a parser, a connection). It lives until the worker ends, which runs no destructors;
+/// pool_options::finalizer can use it.
+template <class T, class... A>
+T& make_state(A&&... args) {
+  return detail::state_of_this_worker<T>.emplace(std::forward<A>(args)...);
+}
+
+/// This worker's object of type T. \par Errors  std::logic_error if make_state<T> was not called in this process
+template <class T>
+T& state() {
+  if (!detail::state_of_this_worker<T>)
+    throw std::logic_error("coproc: this_worker::state<T>(): this worker has no T; call this_worker::make_state<T>() in "
+                           "pool_options::initializer");
+  return *detail::state_of_this_worker<T>;
 }
 
 } // namespace coproc::this_worker

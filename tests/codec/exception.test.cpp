@@ -185,7 +185,7 @@ TEST_CASE("worker_lost keeps its details") {
   how.pid = 17;
   how.signal = 11;
   how.status_known = true;
-  how.cause = coproc::loss_cause::fork_server;
+  how.cause = coproc::exit_cause::fork_server;
   how.max_rss_kilobytes = 1234;
   const coproc::worker_lost lost(how, true);
   try {
@@ -195,7 +195,7 @@ TEST_CASE("worker_lost keeps its details") {
     CHECK(e.signal() == 11);
     CHECK(!e.exit_code());
     CHECK(e.started());
-    CHECK(e.cause() == coproc::loss_cause::fork_server);
+    CHECK(e.cause() == coproc::exit_cause::fork_server);
     CHECK(e.exit().max_rss_kilobytes == 1234);
     CHECK(std::string(e.what()) == lost.what());
   }

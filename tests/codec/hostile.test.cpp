@@ -250,3 +250,34 @@ TEST_CASE("bytes that change while they are read never lead outside of them") {
   CHECK(whole + refused == 20'000);
 }
 #endif
+
+namespace {
+
+struct roomy {
+  std::array<char, 131072> bytes;
+  std::vector<roomy> inner;
+};
+
+} // namespace
+
+TEST_CASE("objects with large arrays that nest deep are rejected before the stack is full, or decoded") {
+  constexpr std::size_t levels = 200; // fewer than reader::max_depth, and 25 MiB of stack
+  std::vector<std::byte> bytes;
+  for (std::size_t i = 0; i != levels; ++i) {
+    bytes.resize(bytes.size() + sizeof(roomy::bytes));
+    const std::uint64_t n = i + 1 == levels ? 0 : 1;
+    const auto at = bytes.size();
+    bytes.resize(at + sizeof n);
+    std::memcpy(bytes.data() + at, &n, sizeof n);
+  }
+  bool survived = false; // a compiler that decodes in place needs little stack: then it is a value
+  try {
+    coproc::reader deep(bytes);
+    survived = deep.get<roomy>().inner.size() == 1;
+  } catch (const coproc::bad_payload&) {
+    survived = true;
+  }
+  CHECK(survived);
+  coproc::reader shallow(std::span<const std::byte>(bytes).last(2 * (sizeof(roomy::bytes) + 8)));
+  CHECK(shallow.get<roomy>().inner.size() == 1);
+}

@@ -353,7 +353,7 @@ private:
     } catch (const worker_lost& lost) {
       ++lost_;
       if (server_died()) return;
-      if (lost.signal() != SIGKILL || lost.cause() != loss_cause::self) ++wrong_;
+      if (lost.signal() != SIGKILL || lost.cause() != exit_cause::self) ++wrong_;
     } catch (const pool_error& error) {
       ++failed_;
       if (error.code() != make_error_code(errc::worker_start_failed)) ++wrong_;

@@ -137,13 +137,13 @@ private:
     t.call = {name, 0, below(4) == 0 ? below(600) : 8};
     t.block.reset();
     if (t.call.length > shm::inline_bytes) t.call.length = shm::inline_bytes;
-    t.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
-    t.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
+    t.terms.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
+    t.terms.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = !chance(0.2);
     open_[name] = {
-        &t, t.ticket.load(), 0, false, t.may_wait, false, false, t.when_cancelled == on_cancel::request_stop, t.timeout,
-        0};
-    d_.submit(t);
+        &t, t.ticket.load(), 0, false, t.may_wait, false, false, t.terms.when_cancelled == on_cancel::request_stop,
+        t.terms.timeout, 0};
+    d_.submit(t, now_);
     d_.pump(now_);
   }
 
@@ -182,7 +182,7 @@ private:
       w.ignores_term = chance(0.2);
       w.unkillable = faults_ && chance(0.05);
       w.mute = faults_ && chance(0.1);
-      d_.add_worker(std::make_unique<pool::worker_record>(index, incarnation, std::move(memory), 2048));
+      d_.add_worker(std::make_unique<pool::worker_record>(index, incarnation, std::move(memory), 2048), now_);
       if (!faults_) tell(incarnation, w);
     }
   }
@@ -200,7 +200,7 @@ private:
         w.told_dead = w.told_exited = true;
         return d_.start_refused(incarnation, os::system_code(EAGAIN), now_);
       }
-      d_.started(incarnation, static_cast<pid_t>(1000 + incarnation), {});
+      d_.started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now_);
       if (!chance(0.05)) w.initialized();
       return d_.pump(now_);
     }
@@ -449,6 +449,7 @@ private:
       else
         require((s.terminal && !s.request_stop) || !faults_, "aborted while running, without terminal cancellation");
       break;
+    case verdict::queue_timeout: require(false, "queue_timeout"); break;
     case verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case verdict::lost: {
       require(t.exit != nullptr, "worker_lost without a cause");

@@ -84,6 +84,12 @@ struct fake_policy {
     signals.push_back({w.incarnation, number});
     if (on_signal) on_signal(w, number);
   }
+  void dismiss(pool::worker_record& w) { dismissed.push_back(w.incarnation); }
+  void server_hangs() { server_hung = true; }
+  std::uint64_t private_bytes(const pool::worker_record& w) const {
+    const auto it = memory.find(w.incarnation);
+    return it == memory.end() ? 0 : it->second;
+  }
   void request_start(unsigned index) { starts.push_back(index); }
   void forget_starts() { starts.clear(); }
   int send_segment(pool::worker_record& w, const shm::argument_block&) {
@@ -93,6 +99,9 @@ struct fake_policy {
   void retire(std::unique_ptr<pool::worker_record> w) { retired.push_back(std::move(w)); }
 
   std::vector<signalled> signals;
+  std::vector<std::uint64_t> dismissed;
+  std::map<std::uint64_t, std::uint64_t> memory; ///< bytes by incarnation
+  bool server_hung = false;
   std::vector<unsigned> starts;
   std::vector<std::uint64_t> segments_sent;
   int segment_error = 0;
@@ -110,13 +119,13 @@ public:
     const std::uint64_t incarnation = ++incarnations;
     auto memory = make_worker_memory();
     workers.emplace(incarnation, hand_worker(memory));
-    d.add_worker(std::make_unique<pool::worker_record>(index, incarnation, std::move(memory), 2048));
+    d.add_worker(std::make_unique<pool::worker_record>(index, incarnation, std::move(memory), 2048), now);
     return incarnation;
   }
 
   std::uint64_t live_worker(unsigned index) {
     const std::uint64_t incarnation = add_worker(index);
-    d.started(incarnation, static_cast<pid_t>(1000 + incarnation), {});
+    d.started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now);
     worker(incarnation).initialized();
     return incarnation;
   }
@@ -142,14 +151,13 @@ public:
   pool::task_record& task(std::uint64_t name, std::uint64_t bytes = 0) {
     pool::task_record& t = records.acquire();
     t.call = {name, 0, bytes};
-    t.timeout = unlimited;
-    t.when_cancelled = on_cancel::kill;
+    t.terms = {};
     t.may_wait = true;
     return t;
   }
 
   pool::task_record& submit(pool::task_record& t) {
-    d.submit(t);
+    d.submit(t, now);
     d.pump(now);
     return t;
   }

@@ -49,6 +49,7 @@ TEST_CASE("recycling gives back what the record holds: argument memory, result, 
     t.block = segments->allocate(1000);
     const std::byte* const where = t.block.data();
     t.result_owner = memory;
+    t.result_group = memory->results.drained();
     t.exit = std::make_unique<worker_exit>();
     t.error_text = "text";
     store.recycle(t);

@@ -28,6 +28,7 @@ struct counting_policy {
   void ring() { ++rings; }
   std::span<const std::byte> segment(std::uint32_t id) { return segments.at(id); }
   void read_orders(std::uint64_t sent) { orders = sent; }
+  void leave() { std::abort(); }
   void before_sleep() { ++sleeps; }
 };
 

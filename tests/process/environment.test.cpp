@@ -152,7 +152,7 @@ TEST_CASE("the fork server killed under load: running tasks are lost with it as 
   for (const auto& e : running) {
     INFO(e.text());
     REQUIRE(e.failed_with(errc::worker_lost));
-    CHECK(e.as<coproc::worker_lost>()->cause() == coproc::loss_cause::fork_server);
+    CHECK(e.as<coproc::worker_lost>()->cause() == coproc::exit_cause::fork_server);
     CHECK(e.as<coproc::worker_lost>()->started());
     CHECK(e.text().find("fork server died") != std::string::npos);
   }

@@ -44,12 +44,16 @@ struct bell_policy {
   void ring() { os::ring(eventfd); }
   std::span<const std::byte> segment(std::uint32_t) { return {}; }
   void read_orders(std::uint64_t) {}
+  void leave() { std::abort(); }
   void before_sleep() {}
 };
 
 struct no_processes {
   int signals = 0;
   void signal(pool::worker_record&, int) { ++signals; }
+  void dismiss(pool::worker_record&) { ++signals; }
+  void server_hangs() { ++signals; }
+  std::uint64_t private_bytes(const pool::worker_record&) const { return 0; }
   void request_start(unsigned) { ++signals; }
   void forget_starts() {}
   int send_segment(pool::worker_record&, const shm::argument_block&) { return 0; }
@@ -106,8 +110,8 @@ public:
     for (unsigned i = 0; i != workers; ++i) {
       workers_.push_back(std::make_unique<thread_worker>(spin));
       epoll_.add(workers_.back()->eventfd(), EPOLLIN | EPOLLET, i + 1);
-      d_.add_worker(workers_.back()->record(i));
-      d_.started(i + 1, 0, {});
+      d_.add_worker(workers_.back()->record(i), std::chrono::steady_clock::now());
+      d_.started(i + 1, 0, {}, std::chrono::steady_clock::now());
     }
   }
 
@@ -152,7 +156,7 @@ private:
       wakes list;
       {
         std::lock_guard lock(mutex_);
-        d_.submit(t);
+        d_.submit(t, std::chrono::steady_clock::now());
         after_change(list);
       }
       wake(list);

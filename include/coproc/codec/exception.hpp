@@ -117,7 +117,8 @@ private:
     }
     if constexpr (std::is_same_v<E, worker_lost>) {
       const worker_exit& x = e.exit();
-      w_.put(std::int32_t{x.pid}).put(std::int32_t{x.signal}).put(x.exit_code).put(x.status_known).put(x.cause);
+      w_.put(std::int32_t{x.pid}).put(std::int32_t{x.signal}).put(x.exit_code).put(x.status_known).put(x.cause).put(x.phase);
+      w_.put(x.index).put(x.tasks_done).put(std::int64_t{x.age.count()});
       w_.put(x.user_microseconds).put(x.system_microseconds).put(x.max_rss_kilobytes).put(e.started());
     }
   }
@@ -223,8 +224,13 @@ private:
     x.signal = r_.get<std::int32_t>();
     x.exit_code = r_.get<std::optional<int>>();
     x.status_known = r_.get<bool>();
-    x.cause = r_.get<loss_cause>();
-    if (x.cause > loss_cause::violation) reject("the cause of a loss is unknown");
+    x.cause = r_.get<exit_cause>();
+    if (x.cause > exit_cause::idle) reject("the cause of a worker's end is unknown");
+    x.phase = r_.get<exit_phase>();
+    if (x.phase > exit_phase::running) reject("the phase of a worker's end is unknown");
+    x.index = r_.get<unsigned>();
+    x.tasks_done = r_.get<std::uint64_t>();
+    x.age = std::chrono::nanoseconds(r_.get<std::int64_t>());
     x.user_microseconds = r_.get<std::int64_t>();
     x.system_microseconds = r_.get<std::int64_t>();
     x.max_rss_kilobytes = r_.get<std::int64_t>();

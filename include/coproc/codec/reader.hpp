@@ -25,6 +25,8 @@ class reader {
 public:
   /// Containers of containers, and a codec<T> that calls get<T>(), may nest this deep: the stack is bounded.
   static constexpr unsigned max_depth = 256;
+  /// Nor may the levels together take more of the stack than this: objects that contain large arrays, for instance.
+  static constexpr std::size_t max_stack_bytes = std::size_t{1} << 20;
 
   explicit reader(std::span<const std::byte> bytes) noexcept
       : begin_(bytes.data()), cursor_(bytes.data()), end_(bytes.data() + bytes.size()),
@@ -98,7 +100,9 @@ public:
   class nesting {
   public:
     explicit nesting(reader& r) : reader_(r) {
-      if (r.depth_ == max_depth) detail::reject("the payload nests too deep");
+      if (r.depth_ == 0) r.outermost_ = this;
+      if (r.depth_ == max_depth || stack_since(r.outermost_) > max_stack_bytes)
+        detail::reject("the payload nests too deep");
       ++r.depth_;
     }
     ~nesting() { --reader_.depth_; }
@@ -106,6 +110,11 @@ public:
     nesting& operator=(const nesting&) = delete;
 
   private:
+    std::size_t stack_since(const nesting* outermost) const noexcept {
+      const auto here = reinterpret_cast<std::uintptr_t>(this), there = reinterpret_cast<std::uintptr_t>(outermost);
+      return here < there ? there - here : here - there;
+    }
+
     reader& reader_;
   };
 
@@ -115,6 +124,7 @@ private:
   const std::byte* end_;
   std::size_t allowance_;
   unsigned depth_ = 0;
+  const nesting* outermost_ = nullptr;
 };
 
 } // namespace coproc

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The pool's engine room: binds the dispatcher to Asio, to the fork server and to the kernel. It owns the mutex, the private
-// epoll on which Asio waits, and the one drainer token; process_pool is a handle to it. Front end, any number of threads.
+// The pool's engine room: runs the process_host in turns on an Asio executor. It owns the mutex, the one wait on the host's
+// epoll, and the one drainer token; process_pool is a handle to it. Front end, any number of threads.
 //
 // The token: IDLE (nothing outstanding: no wait, no handler, so run() may return), POLLING (a turn is posted or running),
 // ARMED (a wait on the epoll is pending). In POLLING and ARMED exactly one handler of ours exists, and it runs a turn.
@@ -8,37 +8,37 @@
 
 #include <coproc/net/asio.hpp>
 #include <coproc/net/completion.hpp>
+#include <coproc/net/shutdown_gate.hpp>
 #include <coproc/net/shutdown_service.hpp>
-#include <coproc/pool/process_policy.hpp>
-#include <coproc/pool/dispatcher.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
-#include <coproc/pool/incarnation.hpp>
+#include <coproc/pool/process_host.hpp>
 #include <coproc/pool/record_store.hpp>
-#include <coproc/pool/server_client.hpp>
 #include <coproc/pool/spin.hpp>
 
 #include <array>
+#include <functional>
 #include <mutex>
 #include <optional>
 
 namespace coproc {
 
-/// pool_options with every default resolved and every value checked; see options_check.hpp.
+/// pool_options with every default resolved and every value checked; see resolve_options.hpp.
 struct resolved_options {
-  pool::dispatcher_limits limits;
-  std::uint64_t max_payload = 0;
-  hook preload, initializer, finalizer;
-  unsigned usable_cpus = 1;
+  pool::host_options host;
+  worker_start_observer on_worker_start;
+  worker_exit_observer on_worker_exit;
 };
 
 class pool_core final : public shutdown_listener, public std::enable_shared_from_this<pool_core> {
 public:
+  using trace_sink = std::function<void(const trace_event&)>;
+
   pool_core(net::any_io_executor ex, const resolved_options& options)
-      : executor_(std::move(ex)), options_(options), timer_(os::make_timerfd()),
-        spin_(options.usable_cpus > 1 ? spin_limit : std::chrono::nanoseconds(0)), dispatcher_(options.limits, policy_) {
+      : executor_(std::move(ex)), options_(options), spin_(options.host.worker.spin_limit), host_(options.host) {
     try {
       wait_.emplace(executor_);
+      guard_.emplace(executor_);
     } catch (const net::system_error& e) { // it may be the first to need the context's reactor
       // Not every errno of Asio 1.22's own system category equals its std::errc; those of the standard one do.
       throw pool_error(os::system_code(e.code().value()), "coproc: the execution context");
@@ -49,24 +49,23 @@ public:
   pool_core(const pool_core&) = delete;
   pool_core& operator=(const pool_core&) = delete;
 
-  /// Starts the fork server and all workers; throws with everything rolled back.
+  ~pool_core() {
+    if (wait_ && wait_->is_open()) wait_->release(); // the descriptor is the host's
+  }
+
+  /// Starts the fork server and the first workers; throws with everything rolled back.
   void start() {
     pool::count_forks();
     generation_ = pool::fork_generation.load(std::memory_order_relaxed);
-    server_.launch(options_.preload, options_.initializer, options_.finalizer,
-                   options_.usable_cpus > 1 ? spin_limit : std::chrono::nanoseconds(0));
-    epoll_.add(server_.socket(), EPOLLIN, pool::event_key{pool::event_source::server, 0}.pack());
-    epoll_.add(server_.pidfd(), EPOLLIN | EPOLLONESHOT, pool::event_key{pool::event_source::server_death, 0}.pack());
-    epoll_.add(timer_.get(), EPOLLIN | EPOLLET, pool::event_key{pool::event_source::timer, 0}.pack());
-    for (unsigned i = 0; i < options_.limits.max_workers; ++i) start_worker(i, true);
-    await_first_workers();
-    wait_->assign(epoll_.fd());
+    host_.launch();
     registration_.join(executor_, weak_from_this());
+    wait_->assign(host_.wait_fd());
+    post_notices();
   }
 
   const net::any_io_executor& executor() const noexcept { return executor_; }
   const resolved_options& options() const noexcept { return options_; }
-  const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return segments_; }
+  const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return host_.segments(); }
   pool::record_store& records() noexcept { return records_; }
 
   /// False in a forked copy of the process that made the pool, workers included.
@@ -75,13 +74,17 @@ public:
   }
   bool has_function(std::uintptr_t address) const noexcept { return image_.contains(address); }
 
+  // ---- tasks
+
   /// Hands a prepared record over; never completes it inline.
   void submit(pool::task_record& t) {
     wake_list wakes;
     std::lock_guard lock(mutex_);
-    dispatcher_.submit(t);
-    // A submission out of a completion costs no clock read of its own.
-    after_change(turn_on_this_thread == this ? turn_began_ : pool::clock_now(), wakes);
+    // A submission out of a completion costs no clock read of its own, unless time counts for it.
+    const bool on_the_clock = t.call.limit_ns != 0 || t.terms.queue_timeout != unlimited;
+    const auto now = in_turn() && !on_the_clock ? last_look_at_clock_ : pool::clock_now();
+    host_.tasks().submit(t, now);
+    after_change(now, wakes);
   }
 
   /// By the contract's table; harmless when the operation has completed. Any thread.
@@ -96,13 +99,37 @@ public:
       strength = pool::cancel_strength::total;
     else
       return;
-    if (!is_own_process()) return;
-    wake_list wakes;
+    change([&](auto& tasks, pool::time_point now) { tasks.cancel(t, ticket, strength, now); });
+  }
+
+  // ---- the pool as a whole; each harmless after the end, and in a forked copy
+
+  void close() noexcept {
+    change([](auto& tasks, pool::time_point) { tasks.close(); });
+  }
+  void recycle_workers() noexcept {
+    change([](auto& tasks, pool::time_point) { tasks.recycle_all(); });
+  }
+  void terminate(int signal) noexcept {
+    change([&](auto& tasks, pool::time_point now) { tasks.terminate(signal, now); });
+  }
+
+  template <class Handler>
+  void shut_down(duration drain_for, Handler handler) {
+    gate()->wait(std::move(handler));
+    change([&](auto& tasks, pool::time_point now) { tasks.shut_down(pool::after(now, drain_for), now); });
+  }
+
+  pool_stats stats() const {
+    if (!is_own_process()) throw pool_error(make_error_code(errc::wrong_process));
     std::lock_guard lock(mutex_);
-    if (stopped_) return;
-    const auto now = pool::clock_now();
-    dispatcher_.cancel(t, ticket, strength, now);
-    after_change(now, wakes);
+    return host_.stats(pool::clock_now());
+  }
+
+  void trace(trace_sink sink) {
+    std::lock_guard lock(mutex_);
+    host_.tasks().traced().set(static_cast<bool>(sink));
+    sink_ = sink ? std::make_shared<trace_sink>(std::move(sink)) : nullptr;
   }
 
   /// Ends everything: outstanding operations complete with operation_aborted (posted), workers and fork server are gone
@@ -114,6 +141,7 @@ public:
     stop(false);
     if (!is_own_process()) return;
     std::lock_guard lock(mutex_);
+    guard_.reset();
     wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
   }
 
@@ -123,7 +151,7 @@ private:
   static constexpr unsigned rounds_per_turn = 16;
   static constexpr unsigned rounds_per_look = 16; // at the epoll, while polling
   static constexpr int spins_per_slice = 128;
-  static constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
+  static constexpr std::chrono::milliseconds guard_period{2};
 
   // Workers to be woken once the mutex is released; futex_wake needs the memory, so it is held.
   class wake_list {
@@ -143,31 +171,62 @@ private:
     std::size_t count_ = 0;
   };
 
+  struct turn_mark {
+    const pool_core* core;
+    std::uint64_t holder;
+  };
+
+  // Under the mutex: is this thread within the turn that holds the token?
+  bool in_turn() const noexcept {
+    return turn_on_this_thread.core == this && turn_on_this_thread.holder == holder_;
+  }
+
+  template <class Body>
+  auto locked(Body body) {
+    std::lock_guard lock(mutex_);
+    return body();
+  }
+
   // ---- turns ----
 
-  // What is owed after a change by a submitter or canceller.
+  template <class Change>
+  void change(Change make) noexcept {
+    if (!is_own_process()) return;
+    wake_list wakes;
+    std::lock_guard lock(mutex_);
+    if (stopped_) return;
+    const auto now = pool::clock_now();
+    make(host_.tasks(), now);
+    rounds_until_look_ = 0;
+    after_change(now, wakes);
+  }
+
+  // What is owed after a change by whoever made it.
   void after_change(pool::time_point now, wake_list& wakes) {
-    dispatcher_.pump(now);
-    flush(turn_on_this_thread == this, wakes); // inside a turn the rest is flushed at its end
+    auto& tasks = host_.tasks();
+    tasks.pump(now);
+    flush(in_turn(), wakes); // inside a turn the rest is flushed at its end
     if (token_ == token::idle) {
-      token_ = token::polling;
       post_turn();
-    } else if (token_ == token::armed) {
-      if (dispatcher_.completed().empty() && policy_.starts.empty())
-        set_timer(dispatcher_.next_deadline());
+      token_ = token::polling;
+    } else if (token_ == token::polling) {
+      guard_delivery(); // whoever holds the token may be in a handler that blocks
+    } else {
+      if (tasks.completed().empty() && !host_.has_starts() && !tasks.ending())
+        host_.set_timer(tasks.next_deadline());
       else
         interrupt_wait();
     }
   }
 
   void flush(bool only_sleepers, wake_list& wakes) {
-    dispatcher_.flush(only_sleepers, [&](pool::worker_record& w) { wakes.add(w); });
+    host_.tasks().flush(only_sleepers, [&](pool::worker_record& w) { wakes.add(w); });
   }
 
   // ARMED -> POLLING: the wait's handler runs the turn.
   void interrupt_wait() {
     token_ = token::polling;
-    dispatcher_.disarm();
+    host_.tasks().disarm();
     net::error_code ignored;
     if (wait_) wait_->cancel(ignored);
   }
@@ -184,7 +243,7 @@ private:
     {
       std::lock_guard lock(mutex_);
       token_ = token::polling;
-      dispatcher_.disarm();
+      host_.tasks().disarm();
       rounds_until_look_ = 0;
       spin_.slept(pool::clock_now() - armed_at_);
     }
@@ -192,72 +251,143 @@ private:
   }
 
   // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers get
-  // their turn. Only the holder of the token runs it.
+  // their turn. Only the holder of the token runs it; who holds it is said by holder_, see take_over().
   void turn() {
-    const turn_scope scope(this);
-    std::size_t completed = 0;
-    for (unsigned round = 0; completed < tasks_per_turn && round < rounds_per_turn; ++round) {
-      pool::task_list done;
-      pool::head_set heads;
-      const step next = advance(done, heads);
-      if (next == step::end) return;
-      if (next == step::spin && !spin(heads)) break;
-      if (next == step::start_workers) start_requested();
-      completed += done.size();
-      deliver(done);
+    const std::uint64_t me = locked([&] { return ++holder_; });
+    const turn_scope scope({this, me});
+    try {
+      std::size_t completed = deliver(me);
+      for (unsigned round = 0; completed < tasks_per_turn && round < rounds_per_turn; ++round) {
+        pool::head_set heads;
+        const step next = advance(me, heads);
+        if (next == step::end) return;
+        if (next == step::spin && !spin(heads)) break;
+        if (next == step::attend) attend();
+        completed += deliver(me);
+      }
+    } catch (...) { // of a handler, or for want of memory; io_context::run() throws it
+      go_on(me);
+      throw;
     }
-    post_turn();
+    go_on(me);
   }
 
-  enum class step { complete, start_workers, spin, end };
+  void go_on(std::uint64_t me) {
+    std::lock_guard lock(mutex_);
+    if (holder_ == me) post_turn();
+  }
 
-  // One round under the mutex. `end`: the token is IDLE or ARMED now, and no longer ours.
-  step advance(pool::task_list& done, pool::head_set& heads) {
+  enum class step { complete, attend, spin, end };
+
+  // One round under the mutex. `end`: the token is IDLE or ARMED now, or somebody else's.
+  step advance(std::uint64_t me, pool::head_set& heads) {
     wake_list wakes;
     std::lock_guard lock(mutex_);
+    if (holder_ != me) return step::end;
+    auto& tasks = host_.tasks();
     if (stopped_) {
-      done.splice_back(dispatcher_.completed());
-      if (done.empty()) token_ = token::idle;
-      return done.empty() ? step::end : step::complete;
-    }
-    const auto now = turn_began_ = pool::clock_now();
-    const bool look = rounds_until_look_ == 0;
-    rounds_until_look_ = look ? rounds_per_look : rounds_until_look_ - 1;
-    if (look) look_at_events(now);
-    const std::size_t moved = dispatcher_.drain(tasks_per_turn, now);
-    if (look) dispatcher_.tick(now);
-    dispatcher_.pump(now);
-    flush(false, wakes);
-    done.splice_back(dispatcher_.completed());
-    if (!policy_.starts.empty()) return step::start_workers;
-    moved_since_wake_ += moved;
-    if (moved != 0) spun_ = {};
-    if (!done.empty() || moved != 0) return step::complete;
-    if (dispatcher_.outstanding() == 0) {
+      if (take_completed() != 0) return step::complete;
       token_ = token::idle;
       return step::end;
     }
-    if (spun_ < spin_limit && spin_.worthwhile() && dispatcher_.worth_spinning(pool::current_cpu())) {
-      heads = dispatcher_.heads();
+    const auto now = last_look_at_clock_ = pool::clock_now();
+    const bool look = rounds_until_look_ == 0;
+    if (look) tasks.publish_cpu(pool::current_cpu());
+    rounds_until_look_ = look ? rounds_per_look : rounds_until_look_ - 1;
+    if (look) {
+      host_.clear_graveyard();
+      host_.look(now);
+    }
+    const std::size_t moved = tasks.drain(tasks_per_turn, now);
+    if (look) host_.tick(now);
+    tasks.pump(now);
+    flush(false, wakes);
+    const std::size_t ended = take_completed();
+    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
+    moved_since_wake_ += moved;
+    if (moved != 0) spun_ = {};
+    if (ended != 0 || moved != 0) return step::complete;
+    if (!host_.busy()) {
+      token_ = token::idle;
+      call_off_guard();
+      if (host_.over() && gate_) gate_->open();
+      return step::end;
+    }
+    if (spun_ < pool::spin_limit && spin_.worthwhile() && tasks.worth_spinning(pool::current_cpu())) {
+      heads = tasks.heads();
       return step::spin;
     }
     spun_ = {};
     return arm() ? step::end : step::complete;
   }
 
-  // A handler may throw through run(): what is left is then completed by the next turn.
-  void deliver(pool::task_list& done) {
-    try {
-      while (pool::task_record* t = done.pop_front()) t->complete(*t, stopped_.load(std::memory_order_relaxed));
-    } catch (...) {
+  // ---- completing ----
+  //
+  // The holder of the token calls handlers in place, one after the other. Should one of them block or run the loop itself
+  // (io_context::poll(), future::get() where another thread runs the loop, too), the token would be stuck with it: nothing
+  // would be drained, nobody killed. So a timer guards every delivery. When it finds that one handler has taken its whole
+  // period, whoever runs the timer's handler takes the token over, with what was not delivered yet.
+
+  std::size_t take_completed() noexcept {
+    auto& completed = host_.tasks().completed();
+    const std::size_t n = completed.size();
+    if (n == 0) return 0;
+    std::lock_guard lock(delivery_mutex_);
+    delivering_.splice_back(completed);
+    if (!stopped_ && host_.busy()) guard_delivery();
+    return n;
+  }
+
+  // Handlers that throw leave the rest to the next turn. Returns how many were called.
+  std::size_t deliver(std::uint64_t me) {
+    for (std::size_t n = 0;; ++n) {
+      pool::task_record* t;
       {
-        std::lock_guard lock(mutex_);
-        done.splice_back(dispatcher_.completed());
-        dispatcher_.completed().splice_back(done);
+        std::lock_guard lock(delivery_mutex_);
+        if (delivery_holder_ > me) return n;
+        delivery_holder_ = me;
+        t = delivering_.pop_front();
+        in_handler_ = t != nullptr;
+        ++delivered_;
       }
-      post_turn();
-      throw;
+      if (t == nullptr) return n;
+      if (n % 16 == 15) refresh_clock(me);
+      t->complete(*t, stopped_.load(std::memory_order_relaxed));
     }
+  }
+
+  void refresh_clock(std::uint64_t me) {
+    const auto now = pool::clock_now();
+    std::lock_guard lock(mutex_);
+    if (holder_ == me) last_look_at_clock_ = now;
+  }
+
+  // Under the mutex.
+  void guard_delivery() {
+    if (guarded_ || !guard_) return;
+    guarded_ = true;
+    guard_->expires_after(guard_period);
+    guard_->async_wait([self = shared_from_this()](net::error_code e) { self->check_delivery(e); });
+  }
+
+  void call_off_guard() {
+    if (guarded_ && guard_) guard_->cancel();
+  }
+
+  void check_delivery(net::error_code called_off) {
+    {
+      std::lock_guard lock(mutex_);
+      guarded_ = false;
+      if (stopped_ || token_ != token::polling) return;
+      std::lock_guard delivery(delivery_mutex_);
+      const bool stuck = in_handler_ && delivered_ == delivered_at_check_ && !called_off;
+      delivered_at_check_ = delivered_;
+      if (!stuck) return guard_delivery();
+      in_handler_ = false;
+      delivery_holder_ = ++holder_; // turn() goes one further; nobody else is called that
+      rounds_until_look_ = 0;
+    }
+    turn();
   }
 
   // Without the mutex; a slice at a time, so that io_context::poll() ends. The memory is safe to look at: only the holder
@@ -277,30 +407,31 @@ private:
 
   class turn_scope {
   public:
-    explicit turn_scope(const pool_core* core) noexcept : previous_(std::exchange(turn_on_this_thread, core)) {}
+    explicit turn_scope(const turn_mark& mark) noexcept : previous_(std::exchange(turn_on_this_thread, mark)) {}
     ~turn_scope() { turn_on_this_thread = previous_; }
     turn_scope(const turn_scope&) = delete;
     turn_scope& operator=(const turn_scope&) = delete;
 
   private:
-    const pool_core* previous_;
+    const turn_mark previous_;
   };
 
   // False: a worker was faster, go on polling.
   bool arm() {
+    auto& tasks = host_.tasks();
     const auto now = pool::clock_now();
     const auto pause = coalescing_pause();
     coalescing_ = pause.count() != 0;
     if (coalescing_) {
-      set_timer(now + pause);
+      host_.set_timer(now + pause);
     } else {
-      dispatcher_.arm(++arm_epoch_);
+      tasks.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
-      if (dispatcher_.any_head_done()) {
-        dispatcher_.disarm();
+      if (tasks.any_head_done()) {
+        tasks.disarm();
         return false;
       }
-      set_timer(dispatcher_.next_deadline());
+      host_.set_timer(tasks.next_deadline());
     }
     token_ = token::armed;
     armed_at_ = now;
@@ -315,149 +446,58 @@ private:
   // sake of one short task. When a wake-up has brought that little and many short tasks are pending, the next sleep is a
   // timed one without doorbells, as network cards moderate their interrupts. 0: ring.
   std::chrono::nanoseconds coalescing_pause() const noexcept {
-    const auto backlog = dispatcher_.short_backlog();
+    const auto backlog = host_.tasks().short_backlog();
     if (backlog.count() == 0) return {};
     const bool worth_it = coalescing_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
-    return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), spin_limit)
+    return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), pool::spin_limit)
                     : std::chrono::nanoseconds(0);
   }
 
-  // ---- events ----
+  // ---- between rounds, without the mutex ----
 
-  void look_at_events(pool::time_point now) {
-    std::array<epoll_event, 64> buffer;
-    for (;;) {
-      const auto events = epoll_.wait(buffer, 0);
-      for (const epoll_event& e : events) {
-        const auto key = pool::event_key::unpack(e.data.u64);
-        switch (key.source) {
-        case pool::event_source::bell: break; // drain() looks at every ring anyway
-        case pool::event_source::timer: timer_at_ = pool::time_point::max(); break;
-        case pool::event_source::death: dispatcher_.died(key.incarnation, now); break;
-        case pool::event_source::server:
-        case pool::event_source::server_death: hear_server(now); break;
-        }
+  // Makes workers, and tells observers and the trace what happened.
+  void attend() {
+    while (const auto index = locked([&] { return stopped_ ? std::nullopt : host_.take_start(); })) {
+      try {
+        auto made = host_.make(*index);
+        locked([&] {
+          if (!stopped_) host_.adopt(*index, std::move(made), pool::clock_now());
+        });
+      } catch (const pool_error& e) {
+        locked([&] { host_.tasks().start_failed(*index, e.code(), pool::clock_now()); });
+      } catch (const std::bad_alloc&) {
+        locked([&] { host_.tasks().start_failed(*index, os::system_code(ENOMEM), pool::clock_now()); });
       }
-      if (events.size() < buffer.size()) break;
     }
-    tell_dropped_segments();
+    post_notices();
+    tell_trace();
   }
 
-  void hear_server(pool::time_point now) {
-    bool dead = false;
-    while (!server_is_gone_) {
-      auto in = server_.receive();
-      if (in.message) {
-        on_message(*in.message, std::move(in.fd), now);
-        continue;
-      }
-      if (!in.gone && !dead) {
-        std::array<pollfd, 1> death{{{server_.pidfd(), POLLIN, 0}}};
-        if (os::wait_readable(death, 0) <= 0) return; // alive, and nothing to say
-        dead = true; // its last words may have come in between
-        continue;
-      }
-      server_is_gone_ = true;
-      epoll_.remove(server_.socket());
-      dispatcher_.server_lost(now);
-    }
+  void post_notices() {
+    const auto [starts, exits] =
+        locked([&] { return std::pair(host_.take_start_notices(), host_.take_exit_notices()); });
+    for (const worker_start& e : starts)
+      net::post(executor_, [observer = options_.on_worker_start, e]() mutable { observer(e); });
+    for (const worker_exit& e : exits)
+      net::post(executor_, [observer = options_.on_worker_exit, e]() mutable { observer(e); });
   }
 
-  void on_message(const pool::server_message& m, os::unique_fd fd, pool::time_point now) {
-    switch (m.event) {
-    case pool::server_event::started:
-      watch(fd, m.incarnation);
-      dispatcher_.started(m.incarnation, m.pid, std::move(fd));
-      break;
-    case pool::server_event::start_failed:
-      start_error_ = m.error;
-      dispatcher_.start_refused(m.incarnation, os::system_code(m.error), now);
-      break;
-    case pool::server_event::exited: dispatcher_.exited(m.incarnation, pool::exit_from(m), now); break;
-    default: break; // only before the first worker
-    }
-  }
-
-  // Unwatched, for want of kernel memory, a death is told by EXITED alone: later, but it is told.
-  void watch(const os::unique_fd& pidfd, std::uint64_t incarnation) noexcept {
-    if (!pidfd) return;
-    try {
-      epoll_.add(pidfd.get(), EPOLLIN | EPOLLONESHOT, pool::event_key{pool::event_source::death, incarnation}.pack());
-    } catch (const pool_error&) {
-    }
-  }
-
-  // The timer is only ever moved forward; when it fires too early, the next arming sets it again.
-  void set_timer(pool::time_point next) {
-    if (next >= timer_at_) return;
-    timer_at_ = next;
-    os::set_timer(timer_.get(), next);
-  }
-
-  // ---- workers ----
-
-  void start_requested() {
-    for (;;) {
-      unsigned index;
-      {
-        std::lock_guard lock(mutex_);
-        if (policy_.starts.empty() || stopped_ || server_is_gone_) return;
-        index = policy_.starts.back();
-        policy_.starts.pop_back();
-      }
-      start_worker(index, false);
-    }
-  }
-
-  void start_worker(unsigned index, bool constructing) {
-    pool::incarnation made;
-    try {
-      made = pool::make_incarnation(index, ++incarnations_, options_.max_payload);
-      epoll_.add(made.record->handles.eventfd.get(), EPOLLIN | EPOLLET, pool::event_key{pool::event_source::bell, made.request.incarnation}.pack());
-    } catch (const pool_error& e) {
-      if (constructing)
-        throw pool_error(make_error_code(errc::worker_start_failed), std::string(e.what()));
-      std::lock_guard lock(mutex_);
-      return dispatcher_.start_failed(index, e.code(), pool::clock_now());
-    }
-    std::lock_guard lock(mutex_);
-    if (stopped_) return;
-    dispatcher_.add_worker(std::move(made.record));
-    if (const int error = server_.start(made.request, made.for_worker)) {
-      start_error_ = error;
-      dispatcher_.start_refused(made.request.incarnation, os::system_code(error), pool::clock_now());
-    }
-  }
-
-  // In the constructor: all workers live, or an exception.
-  void await_first_workers() {
-    for (;;) {
-      std::size_t starting = 0;
-      dispatcher_.each_worker([&](const pool::worker_record& w) { starting += w.status == pool::worker_record::state::starting; });
-      if (start_error_ != 0)
-        throw pool_error(make_error_code(errc::worker_start_failed),
-                         fmt::format("fork of a worker failed: {}", std::strerror(start_error_)));
-      if (server_is_gone_)
-        throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died while it started the workers");
-      if (starting == 0) return;
-      std::array<pollfd, 2> fds{{{server_.socket(), POLLIN, 0}, {server_.pidfd(), POLLIN, 0}}};
-      os::wait_readable(fds, -1);
-      hear_server(pool::clock_now());
-    }
-  }
-
-  // Workers unmap what the segment pool has given back; until then the pages would stay.
-  void tell_dropped_segments() {
-    const auto dropped = segments_->take_dropped();
-    dispatcher_.each_worker([&](pool::worker_record& w) {
-      for (const std::uint32_t id : dropped)
-        if (std::erase(w.segments, id) != 0) w.unmap_backlog.push_back(id);
-      while (!w.unmap_backlog.empty() && policy_.send_order(w, {pool::worker_order::unmap_segment, w.unmap_backlog.back(), 0}, {}) == 0)
-        w.unmap_backlog.pop_back();
-    });
+  void tell_trace() {
+    const auto [sink, events] = locked([&] { return std::pair(sink_, host_.tasks().traced().take()); });
+    if (!sink) return;
+    for (const trace_event& e : events) (*sink)(e);
   }
 
   // ---- the end ----
+
+  std::shared_ptr<shutdown_gate> gate() {
+    std::lock_guard lock(mutex_);
+    if (!gate_) {
+      gate_ = shutdown_gate::make(executor_);
+      if (stopped_ || host_.over()) gate_->open();
+    }
+    return gate_;
+  }
 
   void stop(bool complete_handlers) noexcept {
     if (!is_own_process()) return;
@@ -466,75 +506,56 @@ private:
       std::lock_guard lock(mutex_);
       if (stopped_) return;
       stopped_ = true;
-      try {
-        hear_server(pool::clock_now()); // of workers that came up while nobody listened: they, too, may end in order
-      } catch (const pool_error&) {     // no memory to watch one: the fork server ends it
+      host_.begin_end();
+      done.splice_back(host_.tasks().completed());
+      {
+        std::lock_guard delivery(delivery_mutex_);
+        delivering_.splice_back(done);
+        done.splice_back(delivering_);
       }
-      dispatcher_.close();
-      dispatcher_.each_process([](pool::worker_record& w) {
-        if (w.unfinished() != 0 && w.handles.pidfd)
-          os::send_signal(w.handles.pidfd.get(), SIGTERM);
-        else
-          w.request_shutdown();
-      });
-      dispatcher_.abandon();
-      done.splice_back(dispatcher_.completed());
       net::error_code ignored;
       wait_->cancel(ignored);
       if (wait_->is_open()) wait_->release();
+      call_off_guard();
     }
-    end_processes();
+    host_.finish_end();
     while (pool::task_record* t = done.pop_front()) complete_handlers ? t->complete(*t, true) : t->destroy(*t);
+    if (complete_handlers && gate_) gate_->open();
   }
 
-  void end_processes() noexcept {
-    const auto grace = std::min<duration>(options_.limits.kill_grace, std::chrono::hours(1));
-    const auto term_deadline = pool::clock_now() + grace;
-    bool all_dead = true;
-    dispatcher_.each_process([&](pool::worker_record& w) {
-      if (w.handles.pidfd && !os::wait_dead(w.handles.pidfd.get(), term_deadline)) {
-        os::send_signal(w.handles.pidfd.get(), SIGKILL);
-        all_dead = false;
-      }
-    });
-    const auto kill_deadline = pool::clock_now() + grace;
-    if (!all_dead)
-      dispatcher_.each_process([&](pool::worker_record& w) {
-        if (w.handles.pidfd) os::wait_dead(w.handles.pidfd.get(), kill_deadline);
-      });
-    server_.end(pool::clock_now() + std::chrono::seconds(2));
-  }
-
-  static inline thread_local const pool_core* turn_on_this_thread = nullptr;
+  static inline thread_local constinit turn_mark turn_on_this_thread{};
 
   net::any_io_executor executor_;
   std::optional<net::io_context::executor_type> io_executor_;
   resolved_options options_;
   unsigned generation_ = 0;
   pool::image_snapshot image_;
-  os::epoll epoll_;
-  os::unique_fd timer_;
-  std::shared_ptr<shm::segment_pool> segments_ = std::make_shared<shm::segment_pool>();
   pool::record_store records_;
-  std::optional<net::posix::stream_descriptor> wait_; // on epoll_'s descriptor, which epoll_ owns
+  std::optional<net::posix::stream_descriptor> wait_; // on the host's epoll
 
-  std::mutex mutex_; // guards all below
-  pool::server_client server_;
+  mutable std::mutex mutex_; // guards all below
   token token_ = token::idle;
   std::atomic<bool> stopped_{false};
-  bool server_is_gone_ = false;
-  int start_error_ = 0;
   unsigned rounds_until_look_ = 0;
   std::uint64_t arm_epoch_ = 0;
-  std::atomic<std::uint64_t> incarnations_{0};
-  pool::time_point timer_at_ = pool::time_point::max(), turn_began_{}, armed_at_{};
+  std::uint64_t holder_ = 0; // the turn that holds the token
+  pool::time_point last_look_at_clock_{}, armed_at_{};
   pool::spin_gate spin_;
   std::chrono::nanoseconds spun_{};
   bool coalescing_ = false;
   std::size_t moved_since_wake_ = 0;
-  pool::process_policy policy_{epoll_};
-  pool::dispatcher<pool::process_policy> dispatcher_;
+  std::shared_ptr<trace_sink> sink_;
+  std::shared_ptr<shutdown_gate> gate_;
+  std::optional<net::steady_timer> guard_;
+  bool guarded_ = false; // guard_ has a handler
+  std::uint64_t delivered_at_check_ = 0;
+  pool::process_host host_;
   shutdown_service::registration registration_;
+
+  std::mutex delivery_mutex_; // may be locked while mutex_ is held; guards all below
+  pool::task_list delivering_;
+  std::uint64_t delivery_holder_ = 0, delivered_ = 0;
+  bool in_handler_ = false;
 };
 
 } // namespace coproc

@@ -5,7 +5,9 @@
 #include <coproc/codec/call.hpp>
 #include <coproc/net/completion.hpp>
 #include <coproc/net/pool_core.hpp>
+#include <coproc/net/resolve_options.hpp>
 
+#include <csignal>
 #include <cstdint>
 #include <exception>
 #include <memory>
@@ -40,16 +42,50 @@ struct no_value {
   [[noreturn]] operator R() const { std::terminate(); }
 };
 
+inline double seconds(duration d) noexcept { return std::chrono::duration<double>(d).count(); }
+
+inline std::string killed_at_timeout(const pool::task_record& t) {
+  const std::string limit = fmt::format("the timeout is {} s", seconds(t.terms.timeout));
+  if (!t.exit) return limit;
+  const char* const how = t.exit->signal == SIGTERM   ? "SIGTERM"
+                          : t.exit->signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
+                                                      : "itself, after SIGTERM";
+  return fmt::format("{}; worker {} was ended by {}", limit, t.exit->pid, how);
+}
+
+inline std::string retries_of(const pool::task_record& t) {
+  if (t.terms.retries_refused) return "; not retried, because retry_on is not retry::idempotent and it may have run";
+  if (t.retries != 0) return fmt::format("; it was run {} times", t.retries + 1);
+  return {};
+}
+
+// A task that gave up when it saw the stop token timed out; any other exception of it stays what it is.
+inline std::exception_ptr failure_after_soft_timeout(const pool::task_record& t) {
+  const std::exception_ptr e = decode_exception(t.result_bytes());
+  if (code_of(e) != net::error::operation_aborted) return e;
+  return std::make_exception_ptr(
+      task_timeout(make_error_code(errc::task_timeout),
+                   fmt::format("it stopped itself at its soft_timeout of {} s", seconds(t.terms.soft_timeout))));
+}
+
 /// The exception for every end of a task but success.
 inline std::exception_ptr failure_of(const pool::task_record& t) noexcept {
   try {
     switch (t.outcome) {
-    case pool::verdict::exception: return decode_exception(t.result_bytes());
+    case pool::verdict::exception:
+      if (t.soft_expired) return failure_after_soft_timeout(t);
+      return decode_exception(t.result_bytes());
     case pool::verdict::lost:
       if (!t.exit) return std::make_exception_ptr(std::bad_alloc());
-      return std::make_exception_ptr(worker_lost(*t.exit, t.started));
-    case pool::verdict::task_timeout: return std::make_exception_ptr(task_timeout());
+      return std::make_exception_ptr(worker_lost(*t.exit, t.started, retries_of(t)));
+    case pool::verdict::task_timeout:
+      return std::make_exception_ptr(task_timeout(make_error_code(errc::task_timeout), killed_at_timeout(t)));
+    case pool::verdict::queue_timeout:
+      return std::make_exception_ptr(timed_out(make_error_code(errc::queue_timeout),
+                                               fmt::format("queue_timeout is {} s", seconds(t.terms.queue_timeout))));
     case pool::verdict::failed:
+      if (t.error_cause)
+        return std::make_exception_ptr(pool_error(t.error, fmt::format("{} ({})", t.error_text, t.error_cause.message())));
       if (t.error_text != nullptr) return std::make_exception_ptr(pool_error(t.error, t.error_text));
       return std::make_exception_ptr(pool_error(t.error));
     default: return std::make_exception_ptr(net::system_error(net::error::operation_aborted));
@@ -163,7 +199,6 @@ public:
                             A&&... args) {
     prepared_call p(core);
     p.guarded([&] {
-      check_options(options);
       if (!core->is_own_process()) refuse_process();
       const auto entry = reinterpret_cast<std::uintptr_t>(detail::entry_of<F, A...>);
       if (!core->has_function(entry) || !core->has_function(code_of_callable(fn, entry)))
@@ -172,8 +207,8 @@ public:
                          "the library first, or make the pool later");
       pool::task_record& t = core->records().acquire();
       p.record_ = &t;
-      t.timeout = options.timeout;
-      t.when_cancelled = options.cancel;
+      t.terms = detail::resolve(options, core->options().host.limits.max_workers);
+      t.call.limit_ns = detail::limit_of(t.terms);
       t.may_wait = may_wait;
       t.call.entry = entry;
       argument_memory memory{*core, t};
@@ -246,14 +281,14 @@ private:
 
     void check(std::size_t have, std::size_t more) const {
       const auto over = [&](std::uint64_t limit) { return more > limit || have > limit - more; };
-      if (over(core.options().max_payload))
+      if (over(core.options().host.max_payload))
         throw pool_error(make_error_code(errc::payload_too_large),
                          fmt::format("the arguments of this call take more than the {} bytes of pool_options::max_payload",
-                                     core.options().max_payload));
-      if (over(core.options().limits.max_queue_bytes))
+                                     core.options().host.max_payload));
+      if (over(core.options().host.limits.max_queue_bytes))
         throw pool_error(make_error_code(errc::payload_too_large),
                          fmt::format("the arguments of this call take more than the {} bytes of pool_options::max_queue_bytes",
-                                     core.options().limits.max_queue_bytes));
+                                     core.options().host.limits.max_queue_bytes));
     }
   };
 
@@ -265,11 +300,6 @@ private:
       error_ = std::current_exception();
       if (record_ != nullptr) record_->store->recycle(*std::exchange(record_, nullptr));
     }
-  }
-
-  static void check_options(const task_options& o) {
-    if (o.timeout <= duration::zero())
-      throw std::invalid_argument("coproc: task_options::timeout must be positive; coproc::unlimited is no limit");
   }
 
   [[noreturn]] static void refuse_process() {

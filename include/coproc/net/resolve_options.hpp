@@ -1,46 +1,136 @@
 // SPDX-License-Identifier: BSL-1.0
-// Checks pool_options and fills in the defaults that depend on the machine. Front end, in the pool's constructor.
+// Checks pool_options and task_options and fills in the defaults that depend on the machine. Front end, in the pool's
+// constructor and before each call. Everything throws std::invalid_argument naming the member, its value and its range.
 #pragma once
 
 #include <coproc/net/pool_core.hpp>
 #include <coproc/options.hpp>
 #include <coproc/os/cpu.hpp>
 
+#include <algorithm>
 #include <stdexcept>
 #include <string>
 
 namespace coproc::detail {
 
 inline std::uint64_t checked(count c, const char* name, std::uint64_t fallback, std::uint64_t low, std::uint64_t high) {
-  if (c.value < 0)
-    throw std::invalid_argument(fmt::format("coproc: pool_options::{} is negative ({})", name, c.value));
+  if (c.value < 0) throw std::invalid_argument(fmt::format("coproc: {} is negative ({})", name, c.value));
   const auto value = c.value == 0 ? fallback : static_cast<std::uint64_t>(c.value);
   if (value < low || value > high)
-    throw std::invalid_argument(fmt::format("coproc: pool_options::{} is {}; it must be {} to {}", name, value, low, high));
+    throw std::invalid_argument(fmt::format("coproc: {} is {}; it must be {} to {}", name, value, low, high));
   return value;
 }
 
-/// Throws std::invalid_argument naming the member, its value and its range.
-inline resolved_options resolve(const pool_options& o) {
-  resolved_options r;
-  r.usable_cpus = os::usable_cpus();
-  constexpr std::uint64_t max_workers = 1024;
-  r.limits.max_workers = static_cast<unsigned>(
-      checked(o.max_workers, "max_workers", std::min<std::uint64_t>(r.usable_cpus, max_workers), 1, max_workers));
-  r.limits.max_queue = checked(o.max_queue, "max_queue", std::max<std::uint64_t>(4096, r.limits.max_workers), 1, 1ull << 32);
-  if (r.limits.max_queue < r.limits.max_workers)
+inline duration checked(duration d, const char* name) {
+  if (d <= duration::zero())
+    throw std::invalid_argument(fmt::format("coproc: {} is {} ns; it must be positive (coproc::unlimited: no limit)", name,
+                                            d.count()));
+  return d;
+}
+
+inline void check_queue(const pool_options& o, pool::dispatcher_limits& l, unsigned cpus) {
+  constexpr std::uint64_t most_workers = 1024;
+  l.max_workers = static_cast<unsigned>(checked(o.max_workers, "pool_options::max_workers",
+                                                std::min<std::uint64_t>(cpus, most_workers), 1, most_workers));
+  l.max_queue = checked(o.max_queue, "pool_options::max_queue", std::max<std::uint64_t>(4096, l.max_workers), 1, 1ull << 32);
+  if (l.max_queue < l.max_workers)
     throw std::invalid_argument(fmt::format("coproc: pool_options::max_queue is {}, less than max_workers ({}): it counts "
                                             "running tasks too, so some workers could never work",
-                                            r.limits.max_queue, r.limits.max_workers));
-  r.limits.max_queue_bytes = checked(o.max_queue_bytes, "max_queue_bytes", std::max<std::uint64_t>(os::usable_memory_bytes() / 4, 1 << 20), 1, 1ull << 50);
-  r.max_payload = checked(o.max_payload, "max_payload", 1ull << 30, 1, 1ull << 40);
-  if (o.kill_grace <= duration::zero())
-    throw std::invalid_argument("coproc: pool_options::kill_grace must be positive");
-  r.limits.kill_grace = o.kill_grace;
-  r.preload = o.preload;
-  r.initializer = o.initializer;
-  r.finalizer = o.finalizer;
+                                            l.max_queue, l.max_workers));
+  l.max_queue_bytes = checked(o.max_queue_bytes, "pool_options::max_queue_bytes",
+                              std::max<std::uint64_t>(os::usable_memory_bytes() / 4, 1 << 20), 1, 1ull << 50);
+}
+
+inline void check_life(const pool_options& o, pool::dispatcher_limits& l) {
+  constexpr std::uint64_t any = 1ull << 62;
+  l.max_tasks_per_child = checked(o.max_tasks_per_child, "pool_options::max_tasks_per_child", 0, 0, any);
+  l.max_tasks_jitter = checked(o.max_tasks_jitter, "pool_options::max_tasks_jitter", 0, 0, any);
+  if (l.max_tasks_jitter != 0 && l.max_tasks_jitter >= l.max_tasks_per_child)
+    throw std::invalid_argument(fmt::format("coproc: pool_options::max_tasks_jitter is {}; it must be less than "
+                                            "max_tasks_per_child ({}), of which it is taken away",
+                                            l.max_tasks_jitter, l.max_tasks_per_child));
+  l.max_memory_per_child = checked(o.max_memory_per_child, "pool_options::max_memory_per_child", 0, 0, any);
+  l.min_workers = static_cast<unsigned>(checked(o.min_workers, "pool_options::min_workers", l.max_workers, 1, 1ull << 30));
+  if (l.min_workers > l.max_workers)
+    throw std::invalid_argument(fmt::format("coproc: pool_options::min_workers is {}, more than max_workers ({})",
+                                            l.min_workers, l.max_workers));
+  checked(o.idle_timeout, "pool_options::idle_timeout");
+  l.leave_when_idle = o.idle_timeout != unlimited;
+  l.max_start_failures = static_cast<unsigned>(
+      checked(o.max_start_failures, "pool_options::max_start_failures", 10, 1, 1'000'000));
+  l.start_timeout = checked(o.start_timeout, "pool_options::start_timeout");
+  l.kill_grace = checked(o.kill_grace, "pool_options::kill_grace");
+}
+
+inline pool::worker_settings worker_settings_of(const pool_options& o, const pool::dispatcher_limits& l) {
+  pool::worker_settings w;
+  w.initializer = o.initializer;
+  w.finalizer = o.finalizer;
+  w.spin_limit = l.usable_cpus > 1 ? pool::spin_limit : std::chrono::nanoseconds(0);
+  w.min_workers = l.min_workers;
+  w.idle_timeout = o.idle_timeout;
+  w.limits = o.limits;
+  w.affinity = o.affinity;
+  if (o.oom_score_adj < 0 || o.oom_score_adj > 1000)
+    throw std::invalid_argument(
+        fmt::format("coproc: pool_options::oom_score_adj is {}; it must be 0 to 1000", o.oom_score_adj));
+  w.oom_score_adj = o.oom_score_adj;
+  return w;
+}
+
+inline resolved_options resolve(const pool_options& o) {
+  resolved_options r;
+  auto& l = r.host.limits;
+  l.usable_cpus = os::usable_cpus();
+  l.pidfds = true;
+  check_queue(o, l, l.usable_cpus);
+  check_life(o, l);
+  r.host.max_payload = checked(o.max_payload, "pool_options::max_payload", 1ull << 30, 1, 1ull << 40);
+  if (o.limits.address_space_bytes && *o.limits.address_space_bytes <= 2 * r.host.max_payload)
+    throw std::invalid_argument(fmt::format("coproc: pool_options::limits.address_space_bytes is {}; each worker maps twice "
+                                            "max_payload ({}) besides its own memory: lower max_payload",
+                                            *o.limits.address_space_bytes, r.host.max_payload));
+  r.host.worker = worker_settings_of(o, l);
+  r.host.preload = o.preload;
+  r.host.observe_starts = static_cast<bool>(o.on_worker_start);
+  r.host.observe_exits = static_cast<bool>(o.on_worker_exit);
+  r.on_worker_start = o.on_worker_start;
+  r.on_worker_exit = o.on_worker_exit;
   return r;
+}
+
+/// Which worker a key belongs to: all pools of one size agree. splitmix64's finaliser spreads neighbouring keys.
+inline std::int16_t home_of(std::uint64_t key, unsigned workers) noexcept {
+  key = (key ^ key >> 30) * 0xbf58476d1ce4e5b9u;
+  key = (key ^ key >> 27) * 0x94d049bb133111ebu;
+  return static_cast<std::int16_t>((key ^ key >> 31) % workers);
+}
+
+inline pool::task_terms resolve(const task_options& o, unsigned workers) {
+  pool::task_terms t;
+  t.timeout = checked(o.timeout, "task_options::timeout");
+  t.queue_timeout = checked(o.queue_timeout, "task_options::queue_timeout");
+  t.soft_timeout = checked(o.soft_timeout, "task_options::soft_timeout");
+  if (t.soft_timeout != unlimited && t.soft_timeout >= t.timeout)
+    throw std::invalid_argument("coproc: task_options::soft_timeout must be less than timeout, or it could never act");
+  const auto retries = static_cast<std::uint32_t>(
+      checked(o.max_retries, "task_options::max_retries", 0, 0, std::numeric_limits<std::uint32_t>::max()));
+  t.max_retries = o.retry_on == retry::idempotent ? retries : 0;
+  t.retries_refused = retries != t.max_retries;
+  if (o.priority < pool::lowest_priority || o.priority > pool::highest_priority)
+    throw std::invalid_argument(fmt::format("coproc: task_options::priority is {}; it must be {} to {}", o.priority,
+                                            pool::lowest_priority, pool::highest_priority));
+  t.priority = static_cast<std::int8_t>(o.priority);
+  if (o.worker_key) t.home = home_of(*o.worker_key, workers);
+  t.when_cancelled = o.cancel;
+  if (o.kill_grace) t.kill_grace = checked(*o.kill_grace, "task_options::kill_grace");
+  return t;
+}
+
+/// What this_worker::deadline() counts from: the first of the two limits, in nanoseconds; 0: none.
+inline std::uint64_t limit_of(const pool::task_terms& t) noexcept {
+  const duration first = std::min(t.timeout, t.soft_timeout);
+  return first == unlimited ? 0 : static_cast<std::uint64_t>(first.count());
 }
 
 } // namespace coproc::detail

@@ -2,6 +2,7 @@
 // What this process may use: CPUs by affinity mask and cgroup quota (v1 and v2), memory by cgroup limit or RAM.
 #pragma once
 
+#include <coproc/os/error.hpp>
 #include <coproc/os/fault.hpp>
 #include <coproc/os/unique_fd.hpp>
 
@@ -108,6 +109,22 @@ inline unsigned usable_cpus() {
     });
   if (quota < cpus) cpus = static_cast<unsigned>(quota + 0.999);
   return std::max(cpus, 1u);
+}
+
+/// Pins this process to one of the CPUs that it may use, the index-th modulo their number. Throws pool_error.
+inline void pin_to_usable_cpu(unsigned index) {
+  std::vector<unsigned char> mask(1 << 13), one(1 << 13);
+  auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
+  auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
+  if (::sched_getaffinity(0, mask.size(), usable) != 0) throw_errno("sched_getaffinity");
+  unsigned skip = index % static_cast<unsigned>(std::max(CPU_COUNT_S(mask.size(), usable), 1));
+  for (std::size_t cpu = 0; cpu < mask.size() * 8; ++cpu) {
+    if (!CPU_ISSET_S(cpu, mask.size(), usable) || skip-- != 0) continue;
+    CPU_SET_S(cpu, one.size(), chosen);
+    break;
+  }
+  if (invoke(call::setaffinity, [&] { return ::sched_setaffinity(0, one.size(), chosen); }) != 0)
+    throw_errno("sched_setaffinity");
 }
 
 /// Bytes of memory that this process may use: the tightest cgroup limit, or the RAM.

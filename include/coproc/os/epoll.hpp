@@ -22,10 +22,18 @@ inline unique_fd make_eventfd() {
   return fd;
 }
 
-/// Raises an edge. A full counter (EAGAIN) has raised one already, as far as the reader can tell.
-inline void ring(int eventfd) noexcept {
+/// Raises an edge. A full counter would raise none, so it is emptied first. False: there is no such eventfd.
+inline bool ring(int eventfd) noexcept {
   const std::uint64_t one = 1;
-  invoke(call::eventfd_write, [&] { return ::write(eventfd, &one, sizeof one); });
+  const auto write_one = [&] {
+    return invoke(call::eventfd_write, [&] { return ::write(eventfd, &one, sizeof one); }) == sizeof one;
+  };
+  if (write_one()) return true;
+  if (errno == EINTR) return write_one();
+  if (errno != EAGAIN) return false;
+  std::uint64_t counter = 0;
+  invoke(call::read, [&] { return ::read(eventfd, &counter, sizeof counter); });
+  return write_one();
 }
 
 class epoll {

@@ -16,7 +16,8 @@ enum class call : unsigned {
   memfd_create, ftruncate, add_seals, punch_hole, map,
   eventfd, eventfd_write, epoll_create, epoll_ctl, epoll_wait, timerfd_create, timerfd_settime,
   socketpair, sendmsg, recvmsg, poll,
-  fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, dup2,
+  fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup2,
+  setrlimit, setaffinity,
   futex_wait, futex_wake, exit,
   count_
 };

@@ -5,7 +5,9 @@
 #include <coproc/os/fault.hpp>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
+#include <ctime>
 #include <linux/futex.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,9 +16,13 @@ namespace coproc::os {
 
 static_assert(sizeof(std::atomic<std::uint32_t>) == 4 && std::atomic<std::uint32_t>::is_always_lock_free);
 
-/// Sleeps while `word == expected`. May return at any time: callers re-check.
-inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected) noexcept {
-  invoke(call::futex_wait, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, nullptr, nullptr, 0); });
+/// Sleeps while `word == expected`, at most `limit` (max(): without limit). May return at any time: callers re-check.
+inline void futex_wait(std::atomic<std::uint32_t>& word, std::uint32_t expected,
+                       std::chrono::nanoseconds limit = std::chrono::nanoseconds::max()) noexcept {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(limit);
+  const timespec relative{seconds.count(), (limit - seconds).count()};
+  const timespec* const timeout = limit == std::chrono::nanoseconds::max() ? nullptr : &relative;
+  invoke(call::futex_wait, [&] { return ::syscall(SYS_futex, &word, FUTEX_WAIT, expected, timeout, nullptr, 0); });
 }
 
 /// Wakes the one possible sleeper.

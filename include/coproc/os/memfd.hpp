@@ -43,6 +43,9 @@ public:
     ::madvise(region_.get_address(), bytes, MADV_DONTDUMP);
   }
 
+  /// No child gets it: a fork server that is made later would hand it, writable and unsealed, to all its workers.
+  void keep_from_children() const noexcept { ::madvise(region_.get_address(), region_.get_size(), MADV_DONTFORK); }
+
   std::byte* data() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
   std::size_t size() const noexcept { return region_.get_size(); }
   explicit operator bool() const noexcept { return region_.get_size() != 0; }

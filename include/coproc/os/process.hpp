@@ -12,6 +12,8 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstdio>
+#include <cstdlib>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -160,6 +162,17 @@ inline void clean_child(std::span<const int> keep) noexcept {
   sigset_t none;
   ::sigemptyset(&none);
   invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &none, nullptr); });
+}
+
+/// Adds to this process's oom_score_adj (at most 1000), which it inherited: when memory runs out, it is to go first.
+/// Raising needs no privilege; where there is no /proc, nothing happens.
+inline void raise_oom_score(int by) noexcept {
+  const unique_fd fd(
+      invoke(call::open, [] { return ::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC); }));
+  char text[16] = {};
+  if (!fd || invoke(call::read, [&] { return ::read(fd.get(), text, sizeof text - 1); }) <= 0) return;
+  const int length = std::snprintf(text, sizeof text, "%d", std::min(std::atoi(text) + by, 1000));
+  invoke(call::write, [&] { return ::pwrite(fd.get(), text, static_cast<std::size_t>(length), 0); });
 }
 
 [[noreturn]] inline void exit_now(int status) noexcept {

@@ -123,8 +123,8 @@ private:
 struct fork_server_config {
   os::unique_fd socket;         ///< to the front end
   os::unique_fd front_end;      ///< pidfd: EOF alone would not tell, a child of the application may hold the socket
-  hook preload, initializer, finalizer;
-  std::chrono::nanoseconds worker_spin{};
+  hook preload;
+  worker_settings worker;
 };
 
 /// The real policy.
@@ -139,7 +139,7 @@ public:
       os::block_signals blocked;
       s.pid = os::fork();
       if (s.pid == 0)
-        worker_main(request, std::move(fds), server_, config_.initializer, config_.finalizer, config_.worker_spin);
+        worker_main(request, std::move(fds), server_, config_.worker);
     }
     if (s.pid < 0) {
       s.error = errno;

@@ -37,10 +37,14 @@ inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::u
   made.for_worker.results = os::make_memfd("coproc-results", result_bytes);
   memory->results_map = os::mapping(made.for_worker.results.get(), result_bytes, os::access::read_only);
   os::seal_size(made.for_worker.results);
+  memory->mailbox_map.keep_from_children();
+  memory->results_map.keep_from_children();
 
   made.record = std::make_unique<worker_record>(index, number, std::move(memory), made.request.max_result_bytes);
   auto [ours, theirs] = os::make_socketpair();
   made.record->handles.control = std::move(ours);
+  // Nobody reads there: what a worker sent, descriptors included, would lie in the queue and use up the user's quota.
+  ::shutdown(made.record->handles.control.get(), SHUT_RD);
   made.for_worker.control = std::move(theirs);
   made.record->handles.eventfd = os::make_eventfd();
   made.for_worker.eventfd = os::unique_fd(::fcntl(made.record->handles.eventfd.get(), F_DUPFD_CLOEXEC, 3));

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstdio>
 #include <memory>
 #include <span>
 #include <vector>
@@ -45,6 +46,8 @@ public:
     if (w.handles.pidfd) os::send_signal(w.handles.pidfd.get(), number);
   }
 
+  void dismiss(worker_record& w) noexcept { w.request_shutdown(); }
+
   void request_start(unsigned index) { starts.push_back(index); }
 
   void forget_starts() noexcept { starts.clear(); }
@@ -58,9 +61,25 @@ public:
     return error;
   }
 
+  void server_hangs() noexcept { server_must_die = true; }
+
+  /// Resident pages that are neither of a file nor shared memory, from statm (proc(5)): "size resident shared ...".
+  std::uint64_t private_bytes(const worker_record& w) const noexcept {
+    char text[128] = {};
+    const int fd = w.handles.statm.get();
+    if (fd < 0 || os::invoke(os::call::read, [&] { return ::pread(fd, text, sizeof text - 1, 0); }) <= 0) return 0;
+    unsigned long long size = 0, resident = 0, shared = 0;
+    if (std::sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 || resident < shared) return 0;
+    return (resident - shared) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  }
+
   void retire(std::unique_ptr<worker_record> w) noexcept {
+    if (observe_exits && w->handles.pid != 0) note_exit(w->exit);
     if (w->handles.pidfd) epoll_.remove(w->handles.pidfd.get());
     epoll_.remove(w->handles.eventfd.get());
+    w->handles = {};
+    w->next = std::move(graveyard);
+    graveyard = std::move(w);
   }
 
   /// 0 or errno. A message that is sent is announced, so that a worker reads it before it sleeps again.
@@ -70,9 +89,21 @@ public:
     return error;
   }
 
-  std::vector<unsigned> starts; ///< incarnations to be made, outside the mutex
+  std::vector<unsigned> starts;   ///< incarnations to be made, outside the mutex
+  std::vector<worker_exit> exits; ///< for on_worker_exit
+  /// Dead workers. The holder of the drainer token may be looking at their memory, without the mutex: it clears this.
+  std::unique_ptr<worker_record> graveyard;
+  bool observe_exits = false;
+  bool server_must_die = false;
 
 private:
+  void note_exit(const worker_exit& e) noexcept {
+    try {
+      exits.push_back(e);
+    } catch (const std::bad_alloc&) { // nobody is told of this one
+    }
+  }
+
   os::epoll& epoll_;
 };
 

@@ -27,7 +27,7 @@ public:
   /// Takes a record back, with whatever it still holds.
   void recycle(task_record& t) noexcept {
     if (t.result_owner) {
-      t.result_owner->free_result();
+      t.result_owner->free_result(t.result_group);
       t.result_owner.reset();
     }
     if (t.block) t.block.reset();

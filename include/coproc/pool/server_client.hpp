@@ -13,7 +13,7 @@ namespace coproc::pool {
 class server_client {
 public:
   /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
-  void launch(hook preload, hook initializer, hook finalizer, std::chrono::nanoseconds worker_spin) {
+  void launch(hook preload, const worker_settings& worker) {
     if (!os::single_threaded())
       throw pool_error(make_error_code(errc::worker_start_failed),
                        "this process has more than one thread, and a forked copy of a threaded process may deadlock in any "
@@ -25,9 +25,7 @@ public:
     config.front_end = os::open_pidfd(::getpid());
     if (!config.front_end) os::throw_errno("pidfd_open");
     config.preload = preload;
-    config.initializer = initializer;
-    config.finalizer = finalizer;
-    config.worker_spin = worker_spin;
+    config.worker = worker;
     std::fflush(stdout); // buffered text would be printed by every process
     std::fflush(stderr);
     pid_t pid;
@@ -96,10 +94,14 @@ public:
     return {false, m, std::move(r.fds[0])};
   }
 
+  /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy of
+  /// the socket, and closing would not tell.
+  void dismiss() noexcept { ::shutdown(socket_.get(), SHUT_WR); }
+
   /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
   void end(std::chrono::steady_clock::time_point deadline) noexcept {
     if (pid_ <= 0) return;
-    ::shutdown(socket_.get(), SHUT_RDWR); // a child of the application may hold a copy, and closing would not tell
+    ::shutdown(socket_.get(), SHUT_RDWR);
     socket_.reset();
     if (pidfd_ && !os::wait_dead(pidfd_.get(), deadline)) {
       os::send_signal(pidfd_.get(), SIGKILL);

@@ -24,6 +24,9 @@ inline int current_cpu() noexcept { return ::sched_getcpu(); }
 
 inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::chrono::steady_clock::now(); }
 
+/// How long a spin may last: about a wake-up.
+inline constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
+
 class spin_gate {
 public:
   /// `limit`: how long one spin may last; 0 never spins (one usable CPU).

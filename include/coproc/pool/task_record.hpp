@@ -36,13 +36,27 @@ enum class place : std::uint8_t {
 
 /// How a task ended; decides what its completion gets.
 enum class verdict : std::uint8_t {
-  value,        ///< result bytes decode to the value
-  exception,    ///< result bytes decode to an exception
-  lost,         ///< worker_lost: exit, started
-  task_timeout, ///< killed at its deadline
-  aborted,      ///< cancelled, or the pool was destroyed
-  failed,       ///< error says why: queue_full, pool_closed, worker_start_failed ...
+  value,         ///< result bytes decode to the value
+  exception,     ///< result bytes decode to an exception
+  lost,          ///< worker_lost: exit, started
+  task_timeout,  ///< killed at its deadline: exit
+  queue_timeout, ///< had not begun at its deadline
+  aborted,       ///< cancelled, or the pool was destroyed
+  failed,        ///< error says why: queue_full, pool_closed, worker_start_failed ...
 };
+
+/// task_options as the dispatcher wants them: checked, and small.
+struct task_terms {
+  duration timeout = unlimited, queue_timeout = unlimited, soft_timeout = unlimited;
+  duration kill_grace = duration::zero();       // zero: the pool's
+  std::uint32_t max_retries = 0;                // 0 unless retry::idempotent: what never began moves in any case
+  bool retries_refused = false;                 // max_retries was given without retry::idempotent
+  std::int8_t priority = 0;                     // lowest_priority .. highest_priority
+  std::int16_t home = -1;                       // index of the worker it must run in; -1: any
+  on_cancel when_cancelled = on_cancel::kill;
+};
+
+inline constexpr int lowest_priority = -10, highest_priority = 10;
 
 class record_store;
 
@@ -52,15 +66,15 @@ struct task_record {
   /// relaxed, because whoever holds the right ticket has it from the thread that filled the record.
   std::atomic<std::uint64_t> ticket{0};
 
-  // ---- links of the list it is in
+  // ---- links of the list it is in, and of the heap of those that expire
   task_record* previous = nullptr;
   task_record* next = nullptr;
+  task_record *heap_parent = nullptr, *heap_child = nullptr, *heap_sibling = nullptr;
 
   // ---- what was asked for; written once, before submission
   shm::call_header call{};                      // length counts the argument bytes, wherever they are
   shm::argument_block block;                    // arguments too large for a slot
-  duration timeout = unlimited;
-  on_cancel when_cancelled = on_cancel::kill;
+  task_terms terms;
   bool may_wait = true;                         // for room in the queue
   void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
   void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
@@ -70,16 +84,22 @@ struct task_record {
   place where = place::idle;
   worker_record* worker = nullptr;              // issued: whose ring
   std::uint64_t seq = 0;                        // issued: which position
+  time_point submitted_at{};
+  time_point expires_at = time_point::max();    // of its queue_timeout; in the heap unless max()
+  std::uint32_t retries = 0;
+  bool soft_expired = false;                    // the stop token was raised at its soft_timeout
 
   // ---- the end; written once, then read by complete()
   verdict outcome = verdict::aborted;
   std::uint64_t result_length = 0;
   const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
   std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
+  unsigned result_group = 0;                    // for result_owner->free_result()
   std::unique_ptr<worker_exit> exit;            // lost
   bool started = true;                          // lost
   net::error_code error{};                      // failed
   const char* error_text = nullptr;             // failed: static storage
+  net::error_code error_cause{};                // failed: of the system, if any
 
   /// The private copy of inline arguments; after the end, of the inline result.
   alignas(32) std::byte inline_bytes[shm::inline_bytes];

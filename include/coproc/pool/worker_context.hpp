@@ -4,6 +4,7 @@
 
 #include <coproc/shm/mailbox.hpp>
 
+#include <chrono>
 #include <cstdint>
 
 namespace coproc::pool {
@@ -13,6 +14,7 @@ struct worker_context {
   unsigned index = 0;
   std::uint64_t seq = 0;                 ///< of the task that runs
   bool busy = false;
+  std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max(); ///< of the task
 
   /// Somebody asked the running task to stop. One relaxed load: it is a request, it carries no data.
   bool stop_requested() const noexcept {

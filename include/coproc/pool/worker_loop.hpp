@@ -5,6 +5,8 @@
 #pragma once
 
 #include <coproc/codec/call.hpp>
+#include <coproc/options.hpp>
+#include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/spin.hpp>
 #include <coproc/pool/worker_context.hpp>
 #include <coproc/shm/result_file.hpp>
@@ -21,6 +23,7 @@ concept worker_policy = requires(P p, std::uint64_t tag, std::uint64_t sent) {
   { p.ring() };                                                        ///< the doorbell
   { p.segment(static_cast<std::uint32_t>(tag)) } -> std::same_as<std::span<const std::byte>>; ///< mapped; waits for it
   { p.read_orders(sent) };                                             ///< catches up with the control socket
+  { p.leave() };                                                       ///< ends this process: it is a copy of the worker
   { p.before_sleep() };                                                ///< flush what should not lie around
 };
 
@@ -28,11 +31,12 @@ template <worker_policy Policy>
 class worker_loop {
 public:
   worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
-              Policy& policy, std::chrono::nanoseconds spin_limit)
+              Policy& policy, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited)
       : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context), policy_(policy),
-        spin_(spin_limit) {}
+        spin_(spin_for), idle_limit_(idle_limit) {}
 
-  /// Returns when the front end asked for the end and the ring is empty.
+  /// Returns when the ring is empty and the front end asked for the end, or nothing came for idle_limit. A task that is
+  /// published in that very moment stays READY, and moves to another worker when the front end sees this one dead.
   void run() {
     for (;;) {
       shm::slot& s = m_.at(cursor_);
@@ -45,7 +49,7 @@ public:
         break;
       case shm::claim_result::nothing:
         if (m_.parent.shutdown.load(std::memory_order_acquire) != 0) return;
-        idle(s);
+        if (!idle(s)) return;
         continue;
       }
       ++cursor_;
@@ -56,7 +60,7 @@ public:
 private:
   void execute(shm::slot& s) {
     const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
-    const std::uint64_t length = s.length.load(std::memory_order_relaxed);
+    const auto [length, limit_ns] = shm::packed_length::unpack(s.length.load(std::memory_order_relaxed));
     const auto entry = reinterpret_cast<coproc::detail::entry_function>(s.entry.load(std::memory_order_relaxed));
     const std::span<const std::byte> arguments =
         where.tag == 0 ? std::span<const std::byte>(s.bytes, length)
@@ -64,13 +68,16 @@ private:
 
     context_.seq = cursor_;
     context_.busy = true;
+    if (limit_ns != 0) context_.deadline = clock_now() + std::chrono::nanoseconds(limit_ns);
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this);
     auto outcome = entry(arguments, result);
+    if (fork_generation.load(std::memory_order_relaxed) != generation_) policy_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == coproc::detail::outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
     context_.busy = false;
+    if (limit_ns != 0) context_.deadline = std::chrono::steady_clock::time_point::max();
 
     const bool threw = outcome == coproc::detail::outcome::exception;
     shm::packed_location at;
@@ -119,26 +126,37 @@ private:
     shm::sleep_unless(m_, [&] { return m_.parent.freed.load(std::memory_order_acquire) != freed; });
   }
 
-  void idle(shm::slot& s) {
+  // False: idle for too long.
+  bool idle(shm::slot& s) {
     const auto anything = [&] { return shm::has_work(s, cursor_); };
     const auto since = clock_now();
-    if (spin_.worthwhile()) {
-      publish_cpu();
-      if (spin_.until(anything)) return spin_.success();
+    const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
+    // Not where the front end runs: it could not publish anything meanwhile.
+    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != cpu) {
+      publish_cpu(cpu);
+      if (spin_.until(anything)) {
+        spin_.success();
+        return true;
+      }
     }
     const std::uint64_t sent = m_.parent.sent_messages.load(std::memory_order_acquire);
     policy_.read_orders(sent);
     results_.trim();
     policy_.before_sleep();
-    shm::sleep_unless(m_, [&] {
+    const auto called = [&] {
       return anything() || m_.parent.shutdown.load(std::memory_order_acquire) != 0 ||
              m_.parent.sent_messages.load(std::memory_order_acquire) != sent;
-    });
-    spin_.slept(clock_now() - since);
+    };
+    shm::sleep_unless(m_, called, idle_limit_);
+    const auto idle_for = clock_now() - since;
+    spin_.slept(idle_for);
+    if (idle_for < idle_limit_ || called()) return true;
+    shm::store(shm::site::phase, m_.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::left),
+               std::memory_order_release);
+    return false;
   }
 
-  void publish_cpu() noexcept {
-    const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
+  void publish_cpu(std::uint32_t cpu) noexcept {
     if (cpu == published_cpu_) return;
     published_cpu_ = cpu;
     shm::store(shm::site::worker_cpu, m_.worker.cpu, cpu, std::memory_order_relaxed);
@@ -150,6 +168,8 @@ private:
   worker_context& context_;
   Policy& policy_;
   spin_gate spin_;
+  std::chrono::nanoseconds idle_limit_;
+  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;
   bool in_file_ = false;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/options.hpp>
+#include <coproc/os/cpu.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
 #include <coproc/os/socket.hpp>
@@ -20,6 +21,17 @@ struct worker_descriptors {
   os::unique_fd mailbox, results, control, eventfd;
 };
 
+/// What all workers of a pool have in common; copied by the forks themselves.
+struct worker_settings {
+  hook initializer, finalizer;
+  std::chrono::nanoseconds spin_limit{};
+  unsigned min_workers = 0;        ///< those with an index from here on end when they are idle for idle_timeout
+  duration idle_timeout = unlimited;
+  worker_limits limits;
+  cpu_affinity affinity = cpu_affinity::none;
+  int oom_score_adj = 0;
+};
+
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.
 inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71;
 
@@ -29,7 +41,10 @@ public:
   worker_environment(os::unique_fd control, os::unique_fd eventfd) noexcept
       : control_(std::move(control)), eventfd_(std::move(eventfd)) {}
 
-  void ring() noexcept { os::ring(eventfd_.get()); }
+  // A task that closed the descriptor has made this worker mute: its death, at least, is heard.
+  void ring() noexcept {
+    if (!os::ring(eventfd_.get())) os::exit_now(exit_set_up_failed);
+  }
 
   std::span<const std::byte> segment(std::uint32_t id) {
     for (;;) {
@@ -41,6 +56,8 @@ public:
   void read_orders(std::uint64_t sent) {
     while (received_ < sent) read_order();
   }
+
+  [[noreturn]] void leave() noexcept { os::exit_now(0); }
 
   void before_sleep() noexcept { std::fflush(stdout); }
 
@@ -61,9 +78,42 @@ private:
   std::uint64_t received_ = 0;
 };
 
+namespace detail {
+
+// Each may be refused by the system, or make no sense there: then the worker is not started.
+inline void apply_limits(const worker_limits& l) {
+  const auto set = [](auto resource, const char* name, const std::optional<std::uint64_t>& value) {
+    if (!value) return;
+    const rlimit limit{static_cast<rlim_t>(*value), static_cast<rlim_t>(*value)};
+    if (os::invoke(os::call::setrlimit, [&] { return ::setrlimit(resource, &limit); }) != 0) os::throw_errno(name);
+  };
+  set(RLIMIT_AS, "setrlimit(RLIMIT_AS)", l.address_space_bytes);
+  set(RLIMIT_DATA, "setrlimit(RLIMIT_DATA)", l.data_bytes);
+  set(RLIMIT_STACK, "setrlimit(RLIMIT_STACK)", l.stack_bytes);
+  set(RLIMIT_CORE, "setrlimit(RLIMIT_CORE)", l.core_bytes);
+  set(RLIMIT_CPU, "setrlimit(RLIMIT_CPU)", l.cpu_seconds);
+  set(RLIMIT_NOFILE, "setrlimit(RLIMIT_NOFILE)", l.open_files);
+  set(RLIMIT_NPROC, "setrlimit(RLIMIT_NPROC)", l.processes);
+}
+
+inline void run_initializer(hook initializer, unsigned index) noexcept {
+  if (!initializer) return;
+  try {
+    initializer();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "coproc: the initializer of worker %u threw: %s\n", index, e.what());
+    os::exit_now(exit_initializer_failed);
+  } catch (...) {
+    std::fprintf(stderr, "coproc: the initializer of worker %u threw\n", index);
+    os::exit_now(exit_initializer_failed);
+  }
+}
+
+} // namespace detail
+
 /// Runs in the child, all signals still blocked. Does not return.
-[[noreturn]] inline void worker_main(const start_request& start, worker_descriptors fds, pid_t server, hook initializer,
-                                     hook finalizer, std::chrono::nanoseconds spin_limit) noexcept {
+[[noreturn]] inline void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
+                                     const worker_settings& settings) noexcept {
   // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
   os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
   if (::getppid() != server) os::exit_now(exit_set_up_failed);
@@ -80,26 +130,27 @@ private:
     auto& m = *reinterpret_cast<shm::mailbox*>(mailbox_map.data());
     this_worker_context.mailbox = &m;
     this_worker_context.index = start.index;
-    if (initializer) {
-      try {
-        initializer();
-      } catch (const std::exception& e) {
-        std::fprintf(stderr, "coproc: the initializer of worker %u threw: %s\n", start.index, e.what());
-        os::exit_now(exit_initializer_failed);
-      } catch (...) {
-        std::fprintf(stderr, "coproc: the initializer of worker %u threw\n", start.index);
-        os::exit_now(exit_initializer_failed);
-      }
-    }
+    if (settings.oom_score_adj != 0) os::raise_oom_score(settings.oom_score_adj);
+    if (settings.affinity == cpu_affinity::spread) os::pin_to_usable_cpu(start.index);
+    detail::apply_limits(settings.limits);
+    detail::run_initializer(settings.initializer, start.index);
+    // A change of credentials, for which the initializer is the place, clears it.
+    os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
+    if (::getppid() != server) os::exit_now(exit_set_up_failed);
     shm::store(shm::site::phase, m.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::initialized),
                std::memory_order_release);
 
     worker_environment environment(std::move(fds.control), std::move(fds.eventfd));
+    environment.ring(); // calls may wait for just this worker
     worker_loop<worker_environment> loop(
         m, shm::result_space(results_map.data(), start.result_bytes, fds.results.get(), m.parent.freed),
-        start.max_result_bytes, this_worker_context, environment, spin_limit);
+        start.max_result_bytes, this_worker_context, environment, settings.spin_limit,
+        start.index < settings.min_workers ? unlimited : settings.idle_timeout);
     loop.run();
-    if (finalizer) finalizer();
+    if (settings.finalizer) {
+      hook finalizer = settings.finalizer;
+      finalizer();
+    }
     std::fflush(stdout);
     os::exit_now(0);
   } catch (const std::exception& e) {

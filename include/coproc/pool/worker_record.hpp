@@ -3,6 +3,7 @@
 // whatever it wrote. Nothing here makes a system call. Front end, under the dispatcher's mutex.
 #pragma once
 
+#include <coproc/pool/result_account.hpp>
 #include <coproc/pool/task_record.hpp>
 #include <coproc/shm/sleep.hpp>
 
@@ -20,16 +21,17 @@ struct worker_memory {
 
   shm::mailbox& mailbox() const noexcept { return *reinterpret_cast<shm::mailbox*>(mailbox_map.data()); }
 
-  /// A result of its file has been decoded, or dropped; in drain order. Only the holder of the drainer token calls it.
-  void free_result() noexcept {
-    shm::store(shm::site::freed, mailbox().parent.freed, ++freed_results_, std::memory_order_release);
-    freed_since_flush.store(true, std::memory_order_release);
+  /// A result of its file has been decoded, or dropped. Any thread.
+  void free_result(unsigned group) noexcept {
+    results.done(group, [this](std::uint64_t n) {
+      shm::store(shm::site::freed, mailbox().parent.freed, n, std::memory_order_release);
+      freed_since_flush.store(true, std::memory_order_release);
+    });
   }
 
-  std::atomic<bool> freed_since_flush{false}; ///< the worker may be waiting for room
+  result_account results;
 
-private:
-  std::uint64_t freed_results_ = 0;
+  std::atomic<bool> freed_since_flush{false}; ///< the worker may be waiting for room
 };
 
 /// What the front end holds of a worker besides memory; pids are for people, signals go through the pidfd.
@@ -37,21 +39,24 @@ struct worker_handles {
   os::unique_fd control;   ///< front end's end of the control socket
   os::unique_fd eventfd;   ///< the worker's doorbell
   os::unique_fd pidfd;     ///< set by STARTED
+  os::unique_fd statm;     ///< its /proc/<pid>/statm, which stays its own whatever becomes of the pid
   pid_t pid = 0;
 };
+
+/// How long a worker with tasks behind a running one goes without progress before others take them.
+inline constexpr std::chrono::microseconds steal_after{200};
 
 class worker_record {
 public:
   enum class state : std::uint8_t {
     starting,    ///< START sent
     live,        ///< takes tasks
-    ending,      ///< SIGTERM sent, or told to shut down: takes no more
+    leaving,     ///< told to end in an orderly way, its ring is empty
+    ending,      ///< SIGTERM sent: takes no more
     killed,      ///< SIGKILL sent
     dead,        ///< known dead; waits for its exit status
     quarantined, ///< survives SIGKILL: given up, its slot replaced
   };
-  enum class kill_reason : std::uint8_t { none, cancelled, timed_out, violation, shutdown, stalled };
-
   worker_record(unsigned its_index, std::uint64_t its_incarnation, std::shared_ptr<worker_memory> its_memory,
                 std::uint64_t max_result_bytes)
       : index(its_index), incarnation(its_incarnation), memory(std::move(its_memory)), max_result_bytes_(max_result_bytes) {}
@@ -60,31 +65,49 @@ public:
   const std::uint64_t incarnation;
   const std::shared_ptr<worker_memory> memory;
   worker_handles handles;
+  std::unique_ptr<worker_record> next;          ///< in a list of the dead
 
   state status = state::starting;
-  kill_reason reason = kill_reason::none;
+  bool due = false;                             ///< to be replaced once its successor is ready; works until then
   task_record* victim = nullptr;                ///< the task that the kill is meant for
+  duration grace{};                             ///< between SIGTERM and SIGKILL
   time_point next_step = time_point::max();     ///< escalation, or the end of waiting for the exit status
+  time_point born_at{};
+  time_point start_deadline = time_point::max();///< to be initialized
+  std::uint64_t tasks_issued = 0, tasks_done = 0;
+  std::uint64_t task_limit = 0;                 ///< of tasks_issued; 0: none
+  std::size_t homebound = 0;                    ///< tasks in its ring that must run here
   bool exit_known = false;
-  worker_exit exit;
+  worker_exit exit;                             ///< `cause` is why it is killed, from then on
   bool stalled = false;                         ///< did not start its head in time; no new work until it moves
   bool dirty = false;                           ///< published to since the last flush
   time_point head_since = time_point::max();    ///< when the present head was first seen at the head
-  time_point head_deadline = time_point::max(); ///< head_since + its time-out
+  time_point head_deadline = time_point::max(); ///< head_since + its timeout
+  time_point head_soft_deadline = time_point::max(); ///< head_since + its soft_timeout
   time_point active_at{};                       ///< last publication or progress
+  time_point steal_at{};                        ///< not before, tasks behind its head may be taken
+  time_point measured_at{};                     ///< its memory
   double task_ns = 20'000;                      ///< learned time per task
   shm::waker waker;
+  bool may_leave = false;                       ///< it was told to end when it is idle for long
   std::vector<std::uint32_t> segments;          ///< argument segments it was sent
   std::vector<std::uint32_t> unmap_backlog;     ///< segments it is still to be told to unmap
 
   shm::mailbox& mailbox() const noexcept { return memory->mailbox(); }
   std::uint64_t load() const noexcept { return issued_ - drained_; }
   bool ring_full() const noexcept { return load() == shm::ring_slots; }
-  bool takes_work() const noexcept { return status == state::live && !stalled; }
+  bool takes_work() const noexcept { return status == state::live && !stalled && !exhausted() && !left(); }
+  /// It has been given all tasks that it may run.
+  bool exhausted() const noexcept { return task_limit != 0 && tasks_issued >= task_limit; }
+  /// It ends by its own will, because it was idle for long; by its own word, which decides nothing but scheduling.
+  bool left() const noexcept {
+    return may_leave && mailbox().worker.phase.load(std::memory_order_relaxed) ==
+                            static_cast<std::uint32_t>(shm::worker_phase::left);
+  }
   /// Its initializer is through; by its own word, which decides nothing but scheduling.
   bool initialized() const noexcept {
     if (!initialized_)
-      initialized_ = mailbox().worker.phase.load(std::memory_order_relaxed) ==
+      initialized_ = mailbox().worker.phase.load(std::memory_order_relaxed) >=
                      static_cast<std::uint32_t>(shm::worker_phase::initialized);
     return initialized_;
   }
@@ -99,6 +122,8 @@ public:
     t.worker = this;
     t.seq = seq;
     ++unfinished_;
+    ++tasks_issued;
+    homebound += t.terms.home >= 0;
     dirty = true;
     const bool is_inline = t.arguments_inline();
     shm::publish(mailbox().at(seq), seq, t.call,
@@ -112,6 +137,8 @@ public:
     revoked_.set(t.seq % shm::ring_slots);
     t.worker = nullptr;
     --unfinished_;
+    --tasks_issued;
+    homebound -= t.terms.home >= 0;
     return true;
   }
 
@@ -122,7 +149,20 @@ public:
       if (task_record* t = tasks_[seq % shm::ring_slots]) f(*t);
   }
 
-  task_record* head() const noexcept { return load() == 0 ? nullptr : tasks_[drained_ % shm::ring_slots]; }
+  /// The task that the worker runs or will begin next: the first that was not taken back.
+  task_record* head() const noexcept {
+    for (std::uint64_t seq = drained_; seq != issued_; ++seq)
+      if (task_record* t = tasks_[seq % shm::ring_slots]) return t;
+    return nullptr;
+  }
+
+  /// The same from the newest back to position `from`: the order for taking tasks back, since the worker, which goes on
+  /// meanwhile from the other end, would otherwise begin one whose elder is already gone.
+  template <class F>
+  void each_issued_backwards(F f, std::uint64_t from = 0) {
+    for (std::uint64_t seq = issued_; seq-- > std::max(drained_, from);)
+      if (task_record* t = tasks_[seq % shm::ring_slots]) f(*t);
+  }
 
   enum class drained_kind { nothing, finished, acknowledged, violation };
   struct drained {
@@ -147,6 +187,8 @@ public:
     shm::release(s, seq);
     if (t == nullptr) return {drained_kind::acknowledged};
     --unfinished_;
+    ++tasks_done;
+    homebound -= t->terms.home >= 0;
     t->worker = nullptr;
     return {drained_kind::finished, t};
   }
@@ -190,10 +232,13 @@ public:
     return true;
   }
 
+  /// Does it run the task at its head, as far as the front end has seen?
+  bool head_running() const noexcept { return head_running_; }
+
   /// The rest of a dead ring is forgotten; its tasks have been dealt with.
   void clear_ring() noexcept {
     drained_ = issued_;
-    unfinished_ = 0;
+    unfinished_ = homebound = 0;
     tasks_.fill(nullptr);
   }
 
@@ -201,6 +246,11 @@ public:
   void message_sent() noexcept {
     shm::store(shm::site::sent_messages, mailbox().parent.sent_messages, ++sent_messages_, std::memory_order_release);
     dirty = true;
+  }
+
+  void publish_front_end_cpu(std::uint32_t cpu) noexcept {
+    if (std::exchange(front_end_cpu_, cpu) != cpu)
+      shm::store(shm::site::front_end_cpu, mailbox().parent.cpu, cpu, std::memory_order_relaxed);
   }
 
   void request_shutdown() noexcept {
@@ -247,6 +297,7 @@ private:
       if (length > max_result_bytes_ || where.offset > file_bytes || length > file_bytes - where.offset) return false;
       t.result = memory->results_map.data() + where.offset;
       t.result_owner = memory;
+      t.result_group = memory->results.drained();
       break;
     }
     default: return false;
@@ -262,6 +313,7 @@ private:
   std::uint64_t max_result_bytes_;
   std::uint64_t issued_ = 0, drained_ = 0, armed_ = 0, sent_messages_ = 0;
   std::size_t unfinished_ = 0;
+  std::uint32_t front_end_cpu_ = 0;
   bool head_running_ = false;
   mutable bool initialized_ = false;
   std::array<task_record*, shm::ring_slots> tasks_{};

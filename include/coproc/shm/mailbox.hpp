@@ -34,7 +34,7 @@ struct alignas(256) slot {
 };
 static_assert(sizeof(slot) == 256 && offsetof(slot, bytes) == 32 && std::is_standard_layout_v<slot>);
 
-enum class worker_phase : std::uint32_t { starting = 0, initialized = 1 };
+enum class worker_phase : std::uint32_t { starting = 0, initialized = 1, left = 2 };
 
 struct alignas(128) worker_words {
   word sleeping;                       ///< 0, or sleep_tag(epoch the worker sleeps on)
@@ -48,6 +48,7 @@ struct alignas(128) parent_words {
   word freed;                          ///< results given back since the incarnation began
   word stop;                           ///< 1 + seq of the task whose stop token is raised; 0: none
   word sent_messages;                  ///< messages sent on the control socket
+  std::atomic<std::uint32_t> cpu;      ///< 1 + the CPU that the drainer last ran on; 0: unknown
 };
 
 struct alignas(256) doorbell_words {

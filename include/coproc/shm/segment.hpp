@@ -25,6 +25,7 @@ public:
       : id_(id), block_bytes_(block_bytes), fd_(os::make_memfd("coproc-arguments", block_bytes * blocks)),
         map_(fd_.get(), block_bytes * blocks, os::access::read_write), touched_(blocks, 0) {
     os::seal_for_readers(fd_);
+    map_.keep_from_children();
     free_.reserve(blocks);
     for (std::size_t i = blocks; i-- > 0;) free_.push_back(static_cast<std::uint32_t>(i));
   }

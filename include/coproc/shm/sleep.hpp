@@ -12,6 +12,8 @@
 #include <coproc/shm/mailbox.hpp>
 #include <coproc/shm/store.hpp>
 
+#include <chrono>
+
 namespace coproc::shm {
 
 /// Never 0, and names the epoch slept on, so that the front end pays one wake-up per sleep.
@@ -23,13 +25,15 @@ inline void full_fence() noexcept { std::atomic_thread_fence(std::memory_order_s
 
 // ---- worker ----
 
-/// Sleeps unless `anything_to_do()`; may return without cause. `anything_to_do` must read with acquire or stronger.
+/// Sleeps unless `anything_to_do()`, at most `limit`; may return without cause. `anything_to_do` must read with acquire or
+/// stronger.
 template <class Predicate>
-void sleep_unless(mailbox& m, Predicate anything_to_do) noexcept {
+void sleep_unless(mailbox& m, Predicate anything_to_do,
+                  std::chrono::nanoseconds limit = std::chrono::nanoseconds::max()) noexcept {
   const std::uint32_t e = m.parent.epoch.load(std::memory_order_acquire);
   store(site::sleeping, m.worker.sleeping, sleep_tag(e), std::memory_order_relaxed);
   full_fence();
-  if (!anything_to_do()) os::futex_wait(m.parent.epoch, e);
+  if (!anything_to_do()) os::futex_wait(m.parent.epoch, e, limit);
   store(site::awake, m.worker.sleeping, std::uint64_t{0}, std::memory_order_relaxed);
 }
 

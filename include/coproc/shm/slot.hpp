@@ -37,8 +37,28 @@ struct packed_location {
 /// What a DONE slot holds. `none` acknowledges a revocation.
 enum class result_kind : std::uint64_t { none = 0, value_inline = 1, exception_inline = 2, value_in_file = 3, exception_in_file = 4 };
 
+/// READY: the length of the arguments, below 2^41, and the time that the task may take as a small floating-point number
+/// above it: 18 bits of mantissa and 5 of a power of four. A task without limit has zeros there.
+struct packed_length {
+  static constexpr unsigned length_bits = 41, mantissa_bits = 18;
+
+  std::uint64_t length = 0, limit_ns = 0; // limit 0: none
+
+  /// Rounds the limit down, by less than 1/65,536, and never to "none".
+  constexpr std::uint64_t pack() const noexcept {
+    std::uint64_t mantissa = limit_ns, exponent = 0;
+    for (; mantissa >> mantissa_bits != 0; mantissa >>= 2) ++exponent;
+    return ((exponent << mantissa_bits | mantissa) << length_bits) | length;
+  }
+  static constexpr packed_length unpack(std::uint64_t w) noexcept {
+    const std::uint64_t limit = w >> length_bits;
+    return {w & ((std::uint64_t{1} << length_bits) - 1),
+            (limit & ((1u << mantissa_bits) - 1)) << 2 * (limit >> mantissa_bits)};
+  }
+};
+
 struct call_header {
-  std::uint64_t entry = 0, location = 0, length = 0;
+  std::uint64_t entry = 0, location = 0, length = 0, limit_ns = 0;
 };
 
 // ---- front end ----
@@ -50,7 +70,8 @@ inline void publish(slot& s, std::uint64_t seq, const call_header& call, std::sp
   hooked(site::slot_header, [&] {
     s.entry.store(call.entry, std::memory_order_relaxed);
     s.location.store(call.location, std::memory_order_relaxed);
-    s.length.store(call.length, std::memory_order_relaxed);
+    const std::uint64_t length = call.limit_ns == 0 ? call.length : packed_length{call.length, call.limit_ns}.pack();
+    s.length.store(length, std::memory_order_relaxed);
   });
   store(site::slot_ready, s.state, pack(seq, slot_state::ready), std::memory_order_release);
 }

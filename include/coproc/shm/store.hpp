@@ -31,6 +31,7 @@ enum class site : unsigned {
   stop,           ///< front end: raises the stop token of one task
   shutdown,       ///< front end: asks the worker to end
   sent_messages,  ///< front end: messages on the control socket
+  front_end_cpu,  ///< front end: the CPU it runs on
   count_
 };
 

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: BSL-1.0
+// Where operations wait for the end of a pool's shutdown. Front end, any thread. Layer net/.
+#pragma once
+
+#include <coproc/net/waitable_state.hpp>
+
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+namespace coproc {
+
+/// Opens once; signature void(std::exception_ptr).
+class shutdown_gate final : public waitable_state<shutdown_gate> {
+  using signature = void(std::exception_ptr);
+
+  struct waiter : operation<signature>, waiter_links<waiter> {
+    explicit waiter(function f) : operation(f) {}
+    static void abort(operation_ptr<waiter> op) {
+      coproc::post(std::move(op), std::make_exception_ptr(net::system_error(net::error::operation_aborted)));
+    }
+  };
+
+public:
+  explicit shutdown_gate(net::any_io_executor ex) : waitable_state(std::move(ex)) {}
+
+  /// Cancelling the wait ends the wait, not the shutdown.
+  template <class Handler>
+  void wait(Handler handler) {
+    const auto slot = net::get_associated_cancellation_slot(handler);
+    auto op = make_operation<waiter>(std::move(handler), executor_, work_tracking::here);
+    op = settle_or_wait(&shutdown_gate::waiters_, std::move(op), slot, [&] { return open_; });
+    if (op) coproc::post(std::move(op), std::exception_ptr());
+  }
+
+  void open() {
+    std::unique_lock lock(mutex_);
+    open_ = true;
+    auto waiting = waiters_.drain();
+    lock.unlock();
+    while (auto op = waiting.pop_front()) coproc::post(std::move(op), std::exception_ptr());
+  }
+
+  void drop_waiters() noexcept {
+    std::unique_lock lock(mutex_);
+    const auto waiting = waiters_.drain();
+    lock.unlock();
+  }
+
+private:
+  bool open_ = false;
+  waiter_list<waiter> waiters_;
+};
+
+} // namespace coproc

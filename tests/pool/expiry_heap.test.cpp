@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: BSL-1.0
+// The heap of queue time-outs against a sorted list, under random pushes and removals.
+#include <coproc/pool/expiry_heap.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <random>
+#include <vector>
+
+using namespace coproc::pool;
+
+TEST_CASE("the heap gives tasks in the order of their deadlines, whatever is taken out in between") {
+  std::mt19937 random(7);
+  std::vector<task_record> records(300);
+  std::vector<task_record*> inside, outside;
+  for (auto& r : records) outside.push_back(&r);
+  expiry_heap heap;
+  for (int step = 0; step < 20'000; ++step) {
+    const bool push = inside.empty() || (!outside.empty() && random() % 100 < 52);
+    if (push) {
+      std::swap(outside[random() % outside.size()], outside.back());
+      task_record* const t = outside.back();
+      outside.pop_back();
+      t->expires_at = time_point(std::chrono::nanoseconds(random() % 1000));
+      heap.push(*t);
+      inside.push_back(t);
+    } else {
+      const bool first = random() % 2 == 0;
+      task_record* const t = first ? heap.front() : inside[random() % inside.size()];
+      heap.erase(*t);
+      std::erase(inside, t);
+      outside.push_back(t);
+    }
+    auto least = time_point::max();
+    for (const task_record* t : inside) least = std::min(least, t->expires_at);
+    REQUIRE(heap.next() == least);
+  }
+  auto last = time_point::min();
+  while (task_record* t = heap.front()) {
+    CHECK(t->expires_at >= last);
+    last = t->expires_at;
+    heap.erase(*t);
+  }
+  CHECK(heap.next() == time_point::max());
+}

@@ -1,0 +1,533 @@
+// SPDX-License-Identifier: BSL-1.0
+// The life of workers and tasks as users set it: time-outs, retries, priorities, keys, recycling, resizing, limits, hooks and
+// observers, on real processes.
+#include "support/run.hpp"
+#include "support/sanitized.hpp"
+
+#include <coproc/this_worker.hpp>
+
+#include <algorithm>
+#include <csignal>
+#include <fstream>
+#include <sched.h>
+#include <set>
+#include <string>
+#include <sys/resource.h>
+#include <vector>
+
+namespace net = coproc::net;
+using namespace coproc::testing;
+using coproc::errc;
+using coproc::exit_cause;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+namespace {
+
+struct board {
+  tally started, go, ran, starts, finished;
+  std::atomic<int> order[16]{};
+};
+shared_memory<board> shared;
+
+int identity(int n) { return n; }
+pid_t who() { return ::getpid(); }
+
+void block_until_go() {
+  shared->started.add();
+  shared->go.await(1);
+}
+
+void note(int n) { shared->order[shared->ran.add()] = n; }
+
+int die_twice() {
+  if (shared->ran.add() < 2) ::raise(SIGKILL);
+  return 7;
+}
+
+std::size_t alive(const coproc::process_pool& pool) {
+  const auto s = pool.stats();
+  return static_cast<std::size_t>(std::count_if(s.workers.begin(), s.workers.end(), [](const auto& w) {
+    return w.state == coproc::worker_state::idle || w.state == coproc::worker_state::busy;
+  }));
+}
+
+pid_t run_who(net::io_context& io, coproc::pool_ref pool) {
+  ending<pid_t> e;
+  start(e, pool, who);
+  REQUIRE(run_all(io));
+  REQUIRE(e.succeeded());
+  return *e.value;
+}
+
+} // namespace
+
+// ---- tasks ----
+
+TEST_CASE("a soft time-out asks the task to stop, and if it does, that is a task_timeout") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  const pid_t before = run_who(io, pool);
+  ending<void> stops;
+  ending<int> ignores;
+  start(stops, pool.with({.soft_timeout = milliseconds(20)}), [] {
+    for (;;) coproc::this_worker::throw_if_stopped();
+  });
+  REQUIRE(run_all(io));
+  CHECK(stops.failed_with(errc::task_timeout));
+  CHECK(stops.as<coproc::task_timeout>());
+  CHECK(stops.text().find("soft_timeout") != std::string::npos);
+  start(ignores, pool.with({.soft_timeout = milliseconds(1)}), [] {
+    while (!coproc::this_worker::stop_requested()) {
+    }
+    return 5;
+  });
+  REQUIRE(run_all(io));
+  CHECK(ignores.succeeded());
+  CHECK(run_who(io, pool) == before); // nobody was killed
+}
+
+TEST_CASE("the task knows its deadline") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  const auto left_ms = [] {
+    const auto d = coproc::this_worker::deadline();
+    if (d == std::chrono::steady_clock::time_point::max()) return -1ll;
+    return static_cast<long long>(std::chrono::duration_cast<milliseconds>(d - std::chrono::steady_clock::now()).count());
+  };
+  ending<long long> none, hard, soft, again;
+  start(none, pool, left_ms);
+  start(hard, pool.with({.timeout = seconds(100)}), left_ms);
+  start(soft, pool.with({.timeout = seconds(100), .soft_timeout = seconds(50)}), left_ms);
+  start(again, pool, left_ms);
+  REQUIRE(run_all(io));
+  CHECK(none.value == -1);
+  CHECK(*hard.value > 90'000);
+  CHECK(*hard.value <= 100'000);
+  CHECK(*soft.value > 40'000);
+  CHECK(*soft.value <= 50'000);
+  CHECK(again.value == -1);
+  CHECK(coproc::this_worker::deadline() == std::chrono::steady_clock::time_point::max());
+}
+
+TEST_CASE("a task that has not begun within its queue_timeout ends with that, and the others go on") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1, .max_queue = 3});
+  ending<void> blocks;
+  ending<int> queued, waiting, patient;
+  start(blocks, pool, block_until_go);
+  start(patient, pool, identity, 1);
+  start(queued, pool.with({.queue_timeout = milliseconds(20)}), identity, 2);
+  start(waiting, pool.with({.queue_timeout = milliseconds(20)}), identity, 3);
+  REQUIRE(run_until(io, [&] { return queued.calls + waiting.calls == 2; }));
+  for (const auto* e : {&queued, &waiting}) {
+    CHECK(e->failed_with(errc::queue_timeout));
+    CHECK(e->code() == std::errc::timed_out);
+    CHECK(e->as<coproc::timed_out>());
+    CHECK_FALSE(e->as<coproc::task_timeout>());
+  }
+  shared->go.add();
+  REQUIRE(run_all(io));
+  CHECK(blocks.succeeded());
+  CHECK(patient.succeeded());
+}
+
+TEST_CASE("an idempotent task is run again when its worker dies; another one is not, and the error says why") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  ending<int> retried, too_few, refused;
+  start(retried, pool.with({.max_retries = 2, .retry_on = coproc::retry::idempotent}), die_twice);
+  REQUIRE(run_all(io));
+  CHECK(retried.succeeded());
+  CHECK(shared->ran.get() == 3);
+  shared.reset();
+  start(too_few, pool.with({.max_retries = 1, .retry_on = coproc::retry::idempotent}), die_twice);
+  REQUIRE(run_all(io));
+  CHECK(too_few.failed_with(errc::worker_lost));
+  CHECK(too_few.text().find("run 2 times") != std::string::npos);
+  shared.reset();
+  start(refused, pool.with({.max_retries = 5}), die_twice);
+  REQUIRE(run_all(io));
+  CHECK(refused.failed_with(errc::worker_lost));
+  CHECK(refused.text().find("not retried") != std::string::npos);
+  CHECK(shared->ran.get() == 1);
+}
+
+TEST_CASE("tasks of higher priority overtake") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  ending<void> blocks[4], noted[6];
+  for (auto& e : blocks) start(e, pool, block_until_go); // fills the ring
+  const int priorities[] = {0, -10, 5, 0, 10, 5};
+  for (int i = 0; i < 6; ++i) start(noted[i], pool.with({.priority = priorities[i]}), note, i);
+  shared->go.add();
+  REQUIRE(run_all(io));
+  std::vector<int> order;
+  for (int i = 0; i < 6; ++i) order.push_back(shared->order[i]);
+  CHECK(order == std::vector{4, 2, 5, 0, 3, 1});
+}
+
+TEST_CASE("tasks with one key share a worker and what it remembers") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 3});
+  std::set<pid_t> used;
+  for (std::uint64_t key = 0; key < 12; ++key) {
+    const pid_t first = run_who(io, pool.with({.worker_key = key}));
+    for (int i = 0; i < 3; ++i) CHECK(run_who(io, pool.with({.worker_key = key})) == first);
+    used.insert(first);
+  }
+  CHECK(used.size() == 3);
+}
+
+TEST_CASE("task options at and beyond their limits") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  using coproc::duration;
+  const auto rejected = [&](const coproc::task_options& o, const char* member) {
+    ending<int> e;
+    start(e, pool.with(o), identity, 1);
+    CHECK(e.calls == 0); // never inside the initiating call
+    REQUIRE(run_all(io));
+    CHECK(e.as<std::invalid_argument>());
+    CHECK(e.text().find(member) != std::string::npos);
+  };
+  for (const duration d : {duration(0), duration(-1), duration::min()}) {
+    rejected({.timeout = d}, "timeout");
+    rejected({.queue_timeout = d}, "queue_timeout");
+    rejected({.soft_timeout = d}, "soft_timeout");
+    rejected({.kill_grace = d}, "kill_grace");
+  }
+  rejected({.timeout = seconds(1), .soft_timeout = seconds(1)}, "soft_timeout");
+  rejected({.max_retries = -1}, "max_retries");
+  rejected({.priority = 11}, "priority");
+  rejected({.priority = -11}, "priority");
+  const auto accepted = [&](const coproc::task_options& o) {
+    ending<int> e;
+    start(e, pool.with(o), identity, 1);
+    REQUIRE(run_all(io));
+    CHECK(e.succeeded());
+  };
+  accepted({.timeout = coproc::unlimited, .queue_timeout = coproc::unlimited, .soft_timeout = coproc::unlimited});
+  accepted({.timeout = duration::max() - duration(1)});
+  accepted({.max_retries = 4'000'000'000u, .retry_on = coproc::retry::idempotent, .priority = 10});
+  accepted({.priority = -10, .worker_key = ~0ull});
+  accepted({.kill_grace = coproc::unlimited});
+}
+
+// ---- workers ----
+
+TEST_CASE("max_tasks_per_child = 1 gives every task a fresh process") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 2, .max_tasks_per_child = 1});
+  std::vector<ending<pid_t>> all(40);
+  for (auto& e : all) start(e, pool, who);
+  REQUIRE(run_all(io));
+  std::set<pid_t> pids;
+  for (const auto& e : all) {
+    REQUIRE(e.succeeded());
+    pids.insert(*e.value);
+  }
+  CHECK(pids.size() == all.size());
+}
+
+TEST_CASE("a worker that grew too large is replaced") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1, .max_memory_per_child = 64 << 20});
+  const pid_t small = run_who(io, pool);
+  ending<void> grows;
+  start(grows, pool, [] {
+    auto* const leak = new std::vector<char>(100 << 20, 'x');
+    asm volatile("" : : "r"(leak->data()) : "memory");
+    ::usleep(20'000);
+  });
+  REQUIRE(run_all(io));
+  REQUIRE(grows.succeeded());
+  pid_t now = small;
+  REQUIRE(eventually([&] { return (now = run_who(io, pool)) != small; }));
+  CHECK(pool.stats().counters.exits_by(exit_cause::self) == 0);
+}
+
+TEST_CASE("recycle_workers replaces all of them and loses no task") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 3});
+  std::set<pid_t> before, after;
+  for (const auto& w : pool.stats().workers) before.insert(w.pid);
+  REQUIRE(before.size() == 3);
+  std::vector<ending<int>> all(2000);
+  int at = 0;
+  pool.recycle_workers();
+  pool.recycle_workers(); // once more changes nothing
+  for (auto& e : all) start(e, pool, identity, at++);
+  REQUIRE(run_all(io));
+  for (int i = 0; i < at; ++i) {
+    REQUIRE(all[static_cast<std::size_t>(i)].succeeded());
+    REQUIRE(*all[static_cast<std::size_t>(i)].value == i);
+  }
+  const auto s = pool.stats();
+  for (const auto& w : s.workers)
+    if (w.state != coproc::worker_state::ending) after.insert(w.pid);
+  CHECK(after.size() == 3);
+  for (const pid_t pid : before) CHECK(after.count(pid) == 0);
+}
+
+TEST_CASE("a pool shrinks when it is idle, without anybody looking, and grows when there is work") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(
+      io, {.max_workers = 3, .min_workers = 1, .idle_timeout = milliseconds(50)});
+  CHECK(alive(pool) + (pool.stats().workers[0].state == coproc::worker_state::starting) == 1);
+  ending<void> blocks[3];
+  for (auto& e : blocks) start(e, pool, block_until_go);
+  REQUIRE(run_until(io, [&] { return shared->started.get() == 3; })); // three at once: it has grown
+  const auto grown = descendants_of(::getpid());
+  CHECK(grown.size() == 4);
+  shared->go.add();
+  REQUIRE(run_all(io));
+  // The loop does not run: workers leave by themselves.
+  REQUIRE(eventually([&] {
+    std::size_t workers = 0;
+    for (const auto& [pid, status] : descendants_of(::getpid()))
+      workers += status.state != 'Z' && status.name != "coproc-server";
+    return workers == 1;
+  }));
+  ending<int> e;
+  start(e, pool, identity, 1);
+  REQUIRE(run_all(io));
+  CHECK(e.succeeded());
+}
+
+TEST_CASE("workers have the limits, the CPU and the oom score that they were given") {
+  const leak_audit audit;
+  const auto score = [] {
+    int n = -1;
+    std::ifstream("/proc/self/oom_score_adj") >> n;
+    return n;
+  };
+  const int ours = score();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 2,
+                                 .limits = {.stack_bytes = 4 << 20, .core_bytes = 0, .cpu_seconds = 1000, .open_files = 100},
+                                 .affinity = coproc::cpu_affinity::spread,
+                                 .oom_score_adj = 300});
+  const auto limit = [](int which) {
+    rlimit l{};
+    ::getrlimit(static_cast<decltype(RLIMIT_AS)>(which), &l);
+    return std::pair(static_cast<std::uint64_t>(l.rlim_cur), static_cast<std::uint64_t>(l.rlim_max));
+  };
+  const auto cpus = [] {
+    cpu_set_t set;
+    ::sched_getaffinity(0, sizeof set, &set);
+    return CPU_COUNT(&set);
+  };
+  ending<std::pair<std::uint64_t, std::uint64_t>> stack, core, cpu, files;
+  ending<int> count, oom;
+  start(stack, pool, limit, int(RLIMIT_STACK));
+  start(core, pool, limit, int(RLIMIT_CORE));
+  start(cpu, pool, limit, int(RLIMIT_CPU));
+  start(files, pool, limit, int(RLIMIT_NOFILE));
+  start(count, pool, cpus);
+  start(oom, pool, score);
+  REQUIRE(run_all(io));
+  CHECK(stack.value == std::pair<std::uint64_t, std::uint64_t>(4 << 20, 4 << 20));
+  CHECK(core.value == std::pair<std::uint64_t, std::uint64_t>(0, 0));
+  CHECK(cpu.value == std::pair<std::uint64_t, std::uint64_t>(1000, 1000));
+  CHECK(files.value == std::pair<std::uint64_t, std::uint64_t>(100, 100));
+  CHECK(count.value == 1);
+  CHECK(oom.value == std::min(ours + 300, 1000));
+}
+
+TEST_CASE("a task that runs into a limit is the only one that fails") {
+  const leak_audit audit;
+  if (sanitized) return; // its shadow alone exceeds any limit
+  net::io_context io(1);
+  coproc::process_pool pool(
+      io, {.max_workers = 1, .max_payload = 1 << 20, .limits = {.address_space_bytes = 400 << 20}});
+  ending<std::size_t> large;
+  ending<int> small;
+  start(large, pool, [] { return std::vector<char>(std::size_t{1} << 30).size(); });
+  start(small, pool, identity, 3);
+  REQUIRE(run_all(io));
+  CHECK(large.as<std::bad_alloc>());
+  CHECK(small.succeeded());
+}
+
+TEST_CASE("per-worker state is made by the initializer and found by tasks; without it, an error says so") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1,
+                                 .initializer = [] { coproc::this_worker::make_state<std::string>("made"); },
+                                 .finalizer = [] {
+                                   if (coproc::this_worker::state<std::string>() == "made!") shared->finished.add();
+                                 }});
+  ending<std::string> found;
+  ending<int> missing;
+  start(found, pool, [] { return coproc::this_worker::state<std::string>() += "!"; });
+  start(missing, pool, [] { return coproc::this_worker::state<int>(); });
+  REQUIRE(run_all(io));
+  CHECK(found.value == "made!");
+  CHECK(missing.as<std::logic_error>());
+  CHECK(missing.text().find("make_state") != std::string::npos);
+  pool.recycle_workers();
+  REQUIRE(run_all(io));
+  CHECK(shared->finished.get() == 1);
+}
+
+TEST_CASE("observers hear of every worker that begins and ends, and why") {
+  const leak_audit audit;
+  net::io_context io(1);
+  std::vector<coproc::worker_start> starts;
+  std::vector<coproc::worker_exit> exits;
+  {
+    coproc::process_pool pool(io, {.max_workers = 2,
+                                   .on_worker_start = [&](const coproc::worker_start& e) { starts.push_back(e); },
+                                   .on_worker_exit = [&](const coproc::worker_exit& e) { exits.push_back(e); }});
+    CHECK(starts.empty()); // on the executor, not in the constructor
+    ending<void> crashes, times_out;
+    start(crashes, pool, +[] { ::_exit(3); });
+    start(times_out, pool.with({.timeout = milliseconds(10)}), +[] {
+      for (;;) burn(1000);
+    });
+    REQUIRE(run_until(io, [&] { return starts.size() == 4 && exits.size() == 2; }));
+    pool.recycle_workers();
+    REQUIRE(run_until(io, [&] { return starts.size() == 6 && exits.size() == 4; }));
+  }
+  const auto how_many = [&](exit_cause c) {
+    return std::count_if(exits.begin(), exits.end(), [&](const auto& e) { return e.cause == c; });
+  };
+  CHECK(how_many(exit_cause::self) == 1);
+  CHECK(how_many(exit_cause::timed_out) == 1);
+  CHECK(how_many(exit_cause::recycled) == 2);
+  for (const auto& e : exits) {
+    CHECK(e.pid > 0);
+    CHECK(e.index < 2);
+    CHECK(e.age.count() > 0);
+    CHECK(std::count_if(starts.begin(), starts.end(), [&](const auto& s) { return s.pid == e.pid; }) == 1);
+    if (e.cause == exit_cause::self) {
+      CHECK(e.exit_code == 3);
+      CHECK(e.phase == coproc::exit_phase::running);
+    }
+    if (e.cause == exit_cause::recycled) CHECK(e.exit_code == 0);
+  }
+}
+
+TEST_CASE("an observer that throws throws out of run(), and the pool goes on") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(
+      io, {.max_workers = 1, .on_worker_start = [](const coproc::worker_start&) { throw std::runtime_error("observer"); }});
+  CHECK_THROWS_AS(io.run(), std::runtime_error);
+  ending<int> e;
+  start(e, pool, identity, 1);
+  REQUIRE(run_all(io));
+  CHECK(e.succeeded());
+}
+
+TEST_CASE("an initializer that throws, crashes or hangs ends in worker_start_failed, not in a hang") {
+  const leak_audit audit;
+  const int kind = GENERATE(0, 1, 2);
+  CAPTURE(kind);
+  net::io_context io(1);
+  coproc::pool_options options{.max_workers = 2, .max_start_failures = 1, .start_timeout = milliseconds(100)};
+  if (kind == 0) options.initializer = [] { throw std::runtime_error("no"); };
+  if (kind == 1) options.initializer = [] { ::raise(SIGSEGV); };
+  if (kind == 2)
+    options.initializer = [] {
+      for (;;) ::pause();
+    };
+  coproc::process_pool pool(io, options);
+  ending<int> e;
+  start(e, pool, identity, 1);
+  REQUIRE(run_all(io));
+  CHECK(e.failed_with(errc::worker_start_failed));
+  CHECK(e.text().find("initialize") != std::string::npos);
+}
+
+TEST_CASE("pool options at and beyond their limits") {
+  const leak_audit audit;
+  net::io_context io(1);
+  using coproc::pool_options;
+  const auto rejected = [&](const pool_options& o, const char* member) {
+    try {
+      coproc::process_pool pool(io, o);
+      FAIL_CHECK(member << " was accepted");
+    } catch (const std::invalid_argument& e) {
+      CHECK(std::string(e.what()).find(member) != std::string::npos);
+    }
+  };
+  rejected({.max_workers = -1}, "max_workers");
+  rejected({.max_workers = 1025}, "max_workers");
+  rejected({.max_tasks_per_child = -1}, "max_tasks_per_child");
+  rejected({.kill_grace = coproc::duration(0)}, "kill_grace");
+  rejected({.max_tasks_per_child = 5, .max_tasks_jitter = 5}, "max_tasks_jitter");
+  rejected({.max_tasks_jitter = 1}, "max_tasks_jitter");
+  rejected({.max_memory_per_child = -1}, "max_memory_per_child");
+  rejected({.max_workers = 2, .min_workers = 3}, "min_workers");
+  rejected({.min_workers = -1}, "min_workers");
+  rejected({.idle_timeout = coproc::duration(0)}, "idle_timeout");
+  rejected({.max_start_failures = -1}, "max_start_failures");
+  rejected({.start_timeout = coproc::duration(0)}, "start_timeout");
+  rejected({.limits = {.address_space_bytes = 1 << 30}}, "address_space_bytes");
+  rejected({.oom_score_adj = -1}, "oom_score_adj");
+  rejected({.oom_score_adj = 1001}, "oom_score_adj");
+  const auto accepted = [&](const pool_options& o) {
+    coproc::process_pool pool(io, o);
+    ending<int> e;
+    start(e, pool, identity, 1);
+    REQUIRE(run_all(io));
+    CHECK(e.succeeded());
+  };
+  accepted({.max_workers = 1, .max_queue = 1});
+  accepted({.max_workers = 1, .max_tasks_per_child = 2, .max_tasks_jitter = 1});
+  accepted({.max_workers = 2, .min_workers = 2, .idle_timeout = coproc::unlimited, .start_timeout = coproc::unlimited});
+  accepted({.max_workers = 1, .oom_score_adj = 0});
+  accepted({.max_workers = 1, .oom_score_adj = 1000});
+}
+
+// ---- what is counted ----
+
+TEST_CASE("stats say what happened") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  std::vector<ending<int>> ok(100);
+  ending<void> throws, dies;
+  for (auto& e : ok) start(e, pool, identity, 1);
+  start(throws, pool, +[] { throw std::runtime_error("x"); });
+  start(dies, pool, +[] { ::raise(SIGKILL); });
+  REQUIRE(run_all(io));
+  REQUIRE(eventually([&] { // the replacement
+    ending<int> e;
+    start(e, pool, identity, 1);
+    return run_all(io) && e.succeeded();
+  }));
+  const auto s = pool.stats();
+  CHECK(s.counters.returned >= 101);
+  CHECK(s.counters.threw == 1);
+  CHECK(s.counters.lost == 1);
+  CHECK(s.counters.exits_by(exit_cause::self) == 1);
+  CHECK(s.active == 0);
+  CHECK(s.queued == 0);
+  CHECK(s.waiting == 0);
+  CHECK(s.queued_bytes == 0);
+  REQUIRE(s.workers.size() == 1);
+  CHECK(s.workers[0].pid > 0);
+  CHECK(s.workers[0].private_bytes > 0);
+  CHECK(s.workers[0].age.count() > 0);
+  CHECK(s.run_time.count() == s.counters.returned + s.counters.threw);
+  CHECK(s.run_time.percentile(50) <= s.run_time.percentile(99));
+}
