@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coproc/bounded_channel.hpp>
+#include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/options.hpp>
