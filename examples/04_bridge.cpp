@@ -1,29 +1,29 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lecture 29, concept 2.1: one bridge for two kinds of work. A call that blocks (getaddrinfo has no asynchronous form)
-// goes to a thread pool, CPU work to the process pool, and the loop stays free: a ticker counts meanwhile. Better than
-// in Python: threads are no compromise here (no GIL), so processes are for isolation, not only for speed.
+// Lecture 29, concept 2.1: one bridge for two kinds of work. A call that blocks (who a user is may have to be asked of a
+// server, and getpwnam has no asynchronous form) goes to a thread pool, CPU work to the process pool, and the loop stays
+// free: a ticker counts meanwhile. Better than in Python: threads are no compromise here (no GIL), so processes are for
+// isolation, not only for speed.
 #include <coproc/coproc.hpp>
 
-#include <arpa/inet.h>
+#include <array>
 #include <chrono>
 #include <cmath>
 #include <fmt/core.h>
-#include <memory>
-#include <netdb.h>
+#include <pwd.h>
 #include <stdexcept>
 #include <string>
+#include <system_error>
 
 namespace net = coproc::net;
 
-std::string resolve(const std::string& host) {
-  addrinfo hints{}, *found = nullptr;
-  hints.ai_family = AF_INET;
-  if (const int error = ::getaddrinfo(host.c_str(), nullptr, &hints, &found))
-    throw std::runtime_error(gai_strerror(error));
-  const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, ::freeaddrinfo);
-  char text[INET_ADDRSTRLEN];
-  const auto* address = reinterpret_cast<const sockaddr_in*>(found->ai_addr);
-  return ::inet_ntop(AF_INET, &address->sin_addr, text, sizeof text);
+uid_t user_id(const std::string& name) {
+  passwd user;
+  passwd* found = nullptr;
+  std::array<char, 4096> text;
+  if (const int error = ::getpwnam_r(name.c_str(), &user, text.data(), text.size(), &found))
+    throw std::system_error(error, std::generic_category(), "getpwnam_r");
+  if (!found) throw std::runtime_error("there is no user " + name);
+  return found->pw_uid;
 }
 
 double analyse(int size) {
@@ -42,10 +42,10 @@ net::awaitable<void> tick(const bool& finished, int& ticks) {
 }
 
 net::awaitable<void> use_both(net::thread_pool& threads, const coproc::process_pool& processes, bool& finished) {
-  const std::string host = "localhost";
-  const auto [address, result] = co_await coproc::gather(coproc::run_in_executor(threads, resolve, host),
-                                                         coproc::run_in_executor(processes, analyse, 20'000'000));
-  fmt::print("thread pool:  {} is {}\n", host, address);
+  const std::string name = "root";
+  const auto [id, result] = co_await coproc::gather(coproc::run_in_executor(threads, user_id, name),
+                                                    coproc::run_in_executor(processes, analyse, 20'000'000));
+  fmt::print("thread pool:  {} is user {}\n", name, id);
   fmt::print("process pool: analysis of 20000000 is {:.0f}\n", result);
   finished = true;
 }

@@ -74,7 +74,8 @@ if [ -n "$missing" ]; then
   if [ -n "$missing" ]; then
     fetch=ON
     echo "coproc: not installed, and not to be had from apt here:$missing"
-    echo "coproc: CMake downloads the libraries among them (FetchContent), each pinned by its hash"
+    echo "coproc: CMake downloads Asio, Boost, fmt and Catch2 where they are missing (FetchContent, pinned by hash);"
+    echo "coproc: without Nettle two examples are left out, without spin the models are not checked"
   fi
 fi
 
@@ -90,4 +91,10 @@ for tool in cmake g++ git $build_tool; do
 done
 
 echo "coproc: configuring build/$preset"
-quietly cmake --preset "$preset" "$@"
+quietly cmake --preset "$preset" "$@" || {
+  if [ "$fetch" = ON ]; then
+    echo "coproc: if a download failed: install the packages named above, or run"
+    echo "coproc:   cmake --preset $preset -DFETCHCONTENT_SOURCE_DIR_COPROC_<ASIO, BOOST, FMT or CATCH2>=<unpacked source>"
+  fi
+  exit 1
+} >&2

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// n-th failure injection: one system call, of one kind of process, fails once, at its n-th time. What to fail is
-// decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
+// n-th failure injection: one system call, of one kind of process, fails once, at its n-th time, or from then on. What to
+// fail is decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
 #pragma once
 
 #include "support/sanitized.hpp"
@@ -24,13 +24,13 @@ enum class role : unsigned { front_end, server, worker };
 
 struct fault_control {
   std::atomic<pid_t> front_end{0};
-  std::atomic<bool> active{false};
+  std::atomic<bool> active{false}, for_ever{false};
   std::atomic<unsigned> victim_role{0}, victim_call{calls};
   std::atomic<int> nth{0}, error{0}, failed{0};
   std::atomic<int> made[3][calls]{};
 
   /// From now on: the nth `which` of `who` fails with `error`. Nothing fails for nth 0, but calls are counted.
-  void arm(role who, call which, int nth_time, int with_error) {
+  void arm(role who, call which, int nth_time, int with_error, bool from_then_on = false) {
     for (auto& of_role : made)
       for (auto& count : of_role) count = 0;
     victim_role = static_cast<unsigned>(who);
@@ -38,6 +38,7 @@ struct fault_control {
     nth = nth_time;
     error = with_error;
     failed = 0;
+    for_ever = from_then_on;
     active = true;
   }
   void disarm() { active = false; }
@@ -59,7 +60,7 @@ inline int fail_or_not(call c) {
                                                                     : role::worker);
   const auto which = static_cast<unsigned>(c);
   const int n = ++s.made[who][which];
-  if (who != s.victim_role || which != s.victim_call || n != s.nth) return 0;
+  if (who != s.victim_role || which != s.victim_call || (s.for_ever ? n < s.nth : n != s.nth)) return 0;
   ++s.failed;
   return s.error;
 }
@@ -89,6 +90,27 @@ inline std::vector<int> plausible_errors(call c) {
   case call::futex_wake:
   case call::eventfd_write: return {};
   default: return {EPERM};
+  }
+}
+
+/// What it can fail with for as long as a test lasts: no EINTR, and nothing that the kernel never says of a valid call.
+inline std::vector<int> persistent_errors(call c) {
+  switch (c) {
+  case call::recvmsg:
+  case call::epoll_wait:
+  case call::poll: return {}; // who cannot hear at all cannot go on; the kernel's want of memory passes
+  case call::sendmsg: return {ENOBUFS, ETOOMANYREFS};
+  case call::pidfd_open: return {EMFILE, ENOMEM};
+  case call::wait4: return {ECHILD};
+  case call::ftruncate: return {ENOSPC};
+  case call::open: return {EMFILE, EACCES};
+  case call::read: return {EIO};
+  case call::futex_wait: return {EAGAIN};
+  case call::close_range:
+  case call::punch_hole: return {ENOSYS};
+  case call::dup2: return {EMFILE};
+  case call::timerfd_settime: return {};
+  default: return plausible_errors(c);
   }
 }
 

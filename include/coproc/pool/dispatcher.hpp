@@ -284,7 +284,7 @@ private:
   }
 
   bool has_room(const worker_record& w) const noexcept {
-    return w.takes_work() && !w.ring_full() && w.load() < depth(w);
+    return w.takes_work() && !w.ring_full() && w.unfinished() < depth(w);
   }
 
   // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
@@ -292,12 +292,12 @@ private:
     worker_record* best = nullptr;
     bool best_awake = false;
     fleet_.each_worker([&](worker_record& w) {
-      if (!has_room(w) || (best != nullptr && w.load() > best->load())) return;
+      if (!has_room(w) || (best != nullptr && w.unfinished() > best->unfinished())) return;
       const bool awake = w.load() != 0 || !w.waker.looks_asleep(w.mailbox());
       const auto rank = [](const worker_record& r, bool is_awake) {
         return std::tuple(r.initialized(), is_awake, r.active_at);
       };
-      if (best == nullptr || w.load() < best->load() || rank(w, awake) > rank(*best, best_awake)) {
+      if (best == nullptr || w.unfinished() < best->unfinished() || rank(w, awake) > rank(*best, best_awake)) {
         best = &w;
         best_awake = awake;
       }

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: BSL-1.0
+// The parent's reader against a worker that writes whatever it likes: any word of the mailbox, slots and result file, at any
+// moment between the dispatcher's looks. The input is a little program of honest steps and of garbage, so that a fuzzer gets
+// to DONE heads and beyond. Whatever happens: each task completes once, results lie where results may lie, and decoding them
+// gives a value or throws bad_payload. With COPROC_FUZZ_REPLAY a main that runs the files and directories it is given.
+#include <coproc/codec/call.hpp>
+
+#include "pool/fake_workers.hpp"
+
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <set>
+
+using namespace coproc;
+using namespace coproc::testing;
+
+namespace {
+
+void check(bool holds, const char* what) {
+  if (holds) return;
+  std::fprintf(stderr, "parent_reader: %s\n", what);
+  std::abort();
+}
+
+// ---- what results are decoded as
+
+struct row {
+  std::string name;
+  std::vector<int> numbers;
+  std::optional<std::variant<int, std::string, std::monostate>> maybe;
+  std::map<std::string, std::vector<double>> map;
+  bool flag = false;
+  std::bitset<9> bits;
+};
+
+struct tree {
+  std::string name;
+  std::vector<tree> children;
+};
+
+enum class colour : unsigned char { red, green };
+
+using decoder = void (*)(std::span<const std::byte>);
+
+template <class R>
+void decode_as(std::span<const std::byte> bytes) {
+  try {
+    static_cast<void>(coproc::detail::decode_result<R>(bytes));
+  } catch (const bad_payload&) {
+  }
+}
+
+constexpr decoder decoders[] = {decode_as<void>,
+                                decode_as<int>,
+                                decode_as<bool>,
+                                decode_as<colour>,
+                                decode_as<std::string>,
+                                decode_as<std::vector<int>>,
+                                decode_as<std::vector<bool>>,
+                                decode_as<row>,
+                                decode_as<tree>,
+                                decode_as<std::vector<std::vector<std::string>>>,
+                                decode_as<std::map<int, std::optional<std::string>>>,
+                                decode_as<std::filesystem::path>,
+                                decode_as<std::tuple<char, std::chrono::nanoseconds, std::array<short, 3>>>};
+
+// ---- the world
+
+constexpr std::size_t result_file_bytes = 4096, max_result_bytes = 2048;
+
+// Made once: a run only clears it.
+struct shared_files {
+  std::shared_ptr<pool::worker_memory> memory = std::make_shared<pool::worker_memory>();
+  os::mapping writable_results;
+
+  shared_files() {
+    const auto mailbox = os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes);
+    memory->mailbox_map = os::mapping(mailbox.get(), shm::mailbox_bytes, os::access::read_write);
+    const auto results = os::make_memfd("coproc-test-results", result_file_bytes);
+    memory->results_map = os::mapping(results.get(), result_file_bytes, os::access::read_only);
+    writable_results = os::mapping(results.get(), result_file_bytes, os::access::read_write);
+  }
+  void clear() {
+    std::memset(static_cast<void*>(&memory->mailbox()), 0, sizeof(shm::mailbox));
+    std::memset(writable_results.data(), 0, result_file_bytes);
+    memory->freed_since_flush = false;
+  }
+};
+
+class input {
+public:
+  explicit input(std::span<const std::uint8_t> bytes) : bytes_(bytes) {}
+  bool empty() const { return bytes_.empty(); }
+  std::uint64_t number(std::size_t size) {
+    std::uint64_t n = 0;
+    const std::size_t have = std::min(size, bytes_.size());
+    for (std::size_t i = 0; i != have; ++i) n |= std::uint64_t{bytes_[i]} << (8 * i);
+    bytes_ = bytes_.subspan(have);
+    return n;
+  }
+  std::span<const std::uint8_t> some(std::size_t size) {
+    const auto front = bytes_.first(std::min(size, bytes_.size()));
+    bytes_ = bytes_.subspan(front.size());
+    return front;
+  }
+
+private:
+  std::span<const std::uint8_t> bytes_;
+};
+
+class world {
+public:
+  explicit world(std::span<const std::uint8_t> bytes)
+      : in_(bytes),
+        d_({.max_workers = workers, .max_queue = 100, .kill_grace = 10ms, .exit_status_wait = 10ms}, policy_) {
+    for (unsigned i = 0; i != workers; ++i) {
+      shared_files& f = files(i);
+      f.clear();
+      hands_.emplace_back(f.memory);
+      d_.add_worker(std::make_unique<pool::worker_record>(i, i + 1, f.memory, max_result_bytes), now_);
+      d_.started(i + 1, static_cast<pid_t>(1000 + i), {}, now_);
+    }
+  }
+
+  void run() {
+    while (!in_.empty()) act();
+    for (unsigned i = 0; i != workers; ++i) d_.exited(i + 1, pool_bench::killed_by(SIGKILL), now_);
+    turn(256);
+    d_.terminate(SIGTERM, now_);
+    turn(256);
+    check(d_.outstanding() == 0 && d_.accepted_bytes() == 0, "a task has not completed");
+    check(open_ == 0, "a task has not completed once");
+  }
+
+private:
+  static constexpr unsigned workers = 2;
+
+  static shared_files& files(unsigned i) {
+    static shared_files all[workers];
+    return all[i];
+  }
+
+  void act() {
+    const auto choice = in_.number(1);
+    const auto who = static_cast<unsigned>(choice >> 7);
+    hand_worker& w = hands_[who];
+    switch (choice % 13) {
+    case 0: submit(); break;
+    case 1: claim(w); break;
+    case 2: finish(w); break;
+    case 3: turn(1 + in_.number(1)); break;
+    case 4: { // any word of the mailbox
+      const std::size_t at = in_.number(2) % (sizeof(shm::mailbox) / 8);
+      reinterpret_cast<std::atomic<std::uint64_t>*>(&w.mailbox())[at].store(in_.number(8));
+      break;
+    }
+    case 5: { // a state word that is nearly right
+      const std::uint64_t seq = w.cursor + in_.number(1) - 8;
+      w.mailbox()
+          .at(w.cursor + in_.number(1) % 4)
+          .state.store(shm::pack(seq, static_cast<shm::slot_state>(in_.number(1) % 8)));
+      break;
+    }
+    case 6: { // the result file
+      const std::size_t at = in_.number(2) % result_file_bytes;
+      const auto bytes = in_.some(std::min<std::size_t>(in_.number(1), result_file_bytes - at));
+      std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::uint8_t*>(files(who).writable_results.data() + at));
+      break;
+    }
+    case 7: cancel(); break;
+    case 8:
+      now_ += std::chrono::microseconds(in_.number(2));
+      turn(256);
+      break;
+    case 9: d_.died(who + 1, now_); break;
+    case 10: d_.exited(who + 1, pool_bench::killed_by(static_cast<int>(in_.number(1) % 64)), now_); break;
+    case 11: look(); break;
+    case 12: w.initialized(); break;
+    }
+    while (pool::task_record* t = d_.completed().pop_front()) complete(*t);
+  }
+
+  static bool claim(hand_worker& w) {
+    if (w.running || shm::load_state(w.head()) != shm::pack(w.cursor, shm::slot_state::ready)) return false;
+    return w.running = shm::claim(w.head(), w.cursor) == shm::claim_result::claimed;
+  }
+
+  // An honest DONE with a header and bytes that are not.
+  void finish(hand_worker& w) {
+    if (!w.running && !claim(w)) {
+      if (shm::load_state(w.head()) != shm::pack(w.cursor, shm::slot_state::revoked)) return;
+      shm::acknowledge(w.head(), w.cursor++);
+      return;
+    }
+    const auto shape = in_.number(1);
+    const auto kind = static_cast<shm::result_kind>(shape % 8);
+    const std::uint64_t offset = (shape & 8) != 0 ? in_.number(6) : in_.number(1) * 16;
+    const std::uint64_t length = (shape & 16) != 0 ? in_.number(8) : in_.number(1);
+    const auto bytes = in_.some(std::min<std::size_t>(length, shm::inline_bytes));
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<std::uint8_t*>(w.head().bytes));
+    w.finish(kind, length, offset);
+  }
+
+  void submit() {
+    const auto shape = in_.number(1);
+    pool::task_record& t = records().acquire();
+    t.call = {shape % std::size(decoders), 0, shape % 16};
+    t.block.reset();
+    t.terms = {};
+    t.terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
+    t.may_wait = true;
+    ++open_;
+    issued_.insert(&t);
+    d_.submit(t, now_);
+    d_.pump(now_);
+  }
+
+  void cancel() {
+    const auto which = in_.number(1);
+    if (issued_.empty()) return;
+    pool::task_record* const t = *std::next(issued_.begin(), static_cast<std::ptrdiff_t>(which % issued_.size()));
+    d_.cancel(*t, t->ticket.load(), static_cast<pool::cancel_strength>(which % 3), now_);
+    d_.pump(now_);
+  }
+
+  void turn(std::size_t budget) {
+    d_.drain(budget, now_);
+    d_.tick(now_);
+    d_.pump(now_);
+    while (pool::task_record* t = d_.completed().pop_front()) complete(*t);
+  }
+
+  // What else reads the worker's words.
+  void look() {
+    d_.arm(++arm_epoch_);
+    static_cast<void>(d_.any_head_done());
+    static_cast<void>(d_.heads().any_done());
+    static_cast<void>(d_.worth_spinning(0));
+    static_cast<void>(d_.next_deadline());
+    d_.flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
+    d_.disarm();
+  }
+
+  void complete(pool::task_record& t) {
+    check(issued_.erase(&t) == 1, "a task completes twice");
+    --open_;
+    const auto bytes = t.result_bytes();
+    switch (t.outcome) {
+    case pool::verdict::value:
+    case pool::verdict::exception:
+      check(lies_well(t), "a result lies where none may lie");
+      if (t.outcome == pool::verdict::value)
+        decoders[t.call.entry](bytes);
+      else
+        check(coproc::detail::decode_exception(bytes) != nullptr, "no exception");
+      break;
+    case pool::verdict::lost: check(t.exit != nullptr, "worker_lost without a cause"); break;
+    default: break;
+    }
+    records().recycle(t);
+  }
+
+  static bool lies_well(const pool::task_record& t) {
+    if (t.result == t.inline_bytes) return t.result_length <= sizeof t.inline_bytes && !t.result_owner;
+    if (!t.result_owner || t.result_length > max_result_bytes) return false;
+    const auto& map = t.result_owner->results_map;
+    return t.result >= map.data() && t.result + t.result_length <= map.data() + map.size();
+  }
+
+  static pool::record_store& records() {
+    static pool::record_store store;
+    return store;
+  }
+
+  input in_;
+  fake_policy policy_;
+  pool::dispatcher<fake_policy> d_;
+  std::vector<hand_worker> hands_;
+  std::set<pool::task_record*> issued_;
+  pool::time_point now_ = pool::time_point{} + 1h;
+  std::uint64_t arm_epoch_ = 0, open_ = 0;
+};
+
+} // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  world({data, size}).run();
+  return 0;
+}
+
+#if defined(COPROC_FUZZ_REPLAY)
+int main(int argc, char** argv) {
+  std::size_t replayed = 0;
+  const auto replay = [&](const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+    world(std::span(reinterpret_cast<const std::uint8_t*>(bytes.data()), bytes.size())).run();
+    ++replayed;
+  };
+  for (int i = 1; i < argc; ++i)
+    if (std::filesystem::is_directory(argv[i]))
+      for (const auto& entry : std::filesystem::directory_iterator(argv[i])) replay(entry.path());
+    else
+      replay(argv[i]);
+  std::printf("parent_reader: %zu inputs replayed\n", replayed);
+  return replayed == 0; // a corpus that is not there is no success
+}
+#endif
