@@ -74,7 +74,7 @@ void scribble(std::uint64_t seed) {
   auto* const words = reinterpret_cast<std::atomic<std::uint64_t>*>(&m);
   const auto file = own_result_file().first(std::size_t{64} << 10);
   while (!shared->stop) {
-    const std::uint64_t seq = coproc::pool::this_worker_context.seq;
+    const std::uint64_t seq = (coproc::pool::this_worker_context.running.load() - 1);
     shm::slot& s = m.at(seq + random() % 3);
     switch (random() % 6) {
     case 0: s.state.store(shm::pack(seq + random() % 3, static_cast<shm::slot_state>(random() % 6))); break;
@@ -254,8 +254,8 @@ enum class trick {
 };
 
 void flip(trick how) {
-  shm::slot& s = own_mailbox().at(coproc::pool::this_worker_context.seq);
-  const std::uint64_t seq = coproc::pool::this_worker_context.seq;
+  shm::slot& s = own_mailbox().at((coproc::pool::this_worker_context.running.load() - 1));
+  const std::uint64_t seq = (coproc::pool::this_worker_context.running.load() - 1);
   shared->started.add();
   shared->go.await(1); // the front end has seen RUNNING
   using shm::slot_state;
@@ -319,7 +319,7 @@ TEST_CASE("DONE that is said twice counts once") {
   start(
       liar, pool, +[] {
         // After this task's end its slot is set to DONE again, and again whenever it is something else.
-        std::thread([&m = own_mailbox(), seq = coproc::pool::this_worker_context.seq] {
+        std::thread([&m = own_mailbox(), seq = (coproc::pool::this_worker_context.running.load() - 1)] {
           shared->started.add();
           shared->go.await(1);
           const auto done = shm::pack(seq, shm::slot_state::done);

@@ -251,7 +251,7 @@ private:
   }
 
   // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers get
-  // their turn. Only the holder of the token runs it; who holds it is said by holder_, see take_over().
+  // their turn. Only the holder of the token runs it; who holds it is said by holder_, see check_delivery().
   void turn() {
     const std::uint64_t me = locked([&] { return ++holder_; });
     const turn_scope scope({this, me});
@@ -274,7 +274,12 @@ private:
 
   void go_on(std::uint64_t me) {
     std::lock_guard lock(mutex_);
-    if (holder_ == me) post_turn();
+    if (holder_ != me) return;
+    {
+      std::lock_guard delivery(delivery_mutex_);
+      in_handler_ = false; // it may have thrown
+    }
+    post_turn();
   }
 
   enum class step { complete, attend, spin, end };

@@ -4,6 +4,7 @@
 
 #include <coproc/shm/mailbox.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <cstdint>
 
@@ -12,13 +13,13 @@ namespace coproc::pool {
 struct worker_context {
   const shm::mailbox* mailbox = nullptr; ///< null: this process is no worker
   unsigned index = 0;
-  std::uint64_t seq = 0;                 ///< of the task that runs
-  bool busy = false;
+  std::atomic<std::uint64_t> running{0}; ///< 1 + seq of the task that runs; 0: none. Relaxed: threads of tasks may ask
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max(); ///< of the task
 
   /// Somebody asked the running task to stop. One relaxed load: it is a request, it carries no data.
   bool stop_requested() const noexcept {
-    return busy && mailbox->parent.stop.load(std::memory_order_relaxed) == seq + 1;
+    const std::uint64_t task = running.load(std::memory_order_relaxed);
+    return task != 0 && mailbox->parent.stop.load(std::memory_order_relaxed) == task;
   }
 };
 

@@ -66,8 +66,7 @@ private:
         where.tag == 0 ? std::span<const std::byte>(s.bytes, length)
                        : policy_.segment(static_cast<std::uint32_t>(where.tag)).subspan(where.offset, length);
 
-    context_.seq = cursor_;
-    context_.busy = true;
+    context_.running.store(cursor_ + 1, std::memory_order_relaxed);
     if (limit_ns != 0) context_.deadline = clock_now() + std::chrono::nanoseconds(limit_ns);
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
@@ -76,7 +75,7 @@ private:
     if (fork_generation.load(std::memory_order_relaxed) != generation_) policy_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == coproc::detail::outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
-    context_.busy = false;
+    context_.running.store(0, std::memory_order_relaxed);
     if (limit_ns != 0) context_.deadline = std::chrono::steady_clock::time_point::max();
 
     const bool threw = outcome == coproc::detail::outcome::exception;
