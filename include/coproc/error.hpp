@@ -129,7 +129,8 @@ enum class exit_cause : std::uint8_t {
   stalled,       ///< coproc killed it: it did not begin its next task in that task's timeout (stopped, or starved)
   start_timeout, ///< coproc killed it: it was not initialized within pool_options::start_timeout
   shutdown,      ///< the pool was shut down or destroyed
-  recycled,      ///< max_tasks_per_child, max_memory_per_child or recycle_workers()
+  recycled,      ///< max_tasks_per_child or recycle_workers()
+  memory_limit,  ///< max_memory_per_child
   idle,          ///< it had nothing to do for pool_options::idle_timeout
 };
 
@@ -247,6 +248,7 @@ inline std::string worker_lost::describe(const worker_exit& how, bool started) {
   case exit_cause::start_timeout: who = ", by coproc, because it was not initialized within start_timeout"; break;
   case exit_cause::shutdown: who = ", because the pool was shut down"; break;
   case exit_cause::recycled:
+  case exit_cause::memory_limit:
   case exit_cause::idle: who = ", when it was to be replaced"; break;
   }
   const char* when = how.cause == exit_cause::violation ? "this task may have run"

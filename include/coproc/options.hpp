@@ -86,7 +86,7 @@ enum class retry {
   idempotent,     ///< also the one that the dead worker was running: running it twice does no harm
 };
 
-enum class cpu_affinity {
+enum class affinity_policy {
   none,   ///< workers run where the front end may
   spread, ///< worker i is pinned to one CPU of those that the front end may use, the i-th modulo their number
 };
@@ -135,7 +135,7 @@ struct pool_options {
   /// For fork and initializer together; then the worker is killed, which counts as a failed start.
   duration start_timeout = std::chrono::seconds(60);
   worker_limits limits = {};
-  cpu_affinity affinity = cpu_affinity::none;
+  affinity_policy cpu_affinity = affinity_policy::none;
   /// Added to the front end's own /proc/self/oom_score_adj in workers, 0..1000: they are to be killed first.
   int oom_score_adj = 500;
   /// On the pool's executor, soon after a worker process was made, or has ended. An exception leaves io_context::run().

@@ -26,17 +26,20 @@ class pool_ref {
 public:
   pool_ref(const process_pool& pool) noexcept : pool_(&pool) {}
   pool_ref(const process_pool&&) = delete; // the pool must be a named object
-  pool_ref(const process_pool& pool, const task_options& options) noexcept : pool_(&pool), options_(options) {}
+  pool_ref(const process_pool& pool, const task_options& options) noexcept
+      : pool_(&pool), has_options_(true), options_(options) {}
 
   /// Starts fn(args...) now; see process_pool::submit.
   template <class F, class... A>
   [[nodiscard]] auto submit(F fn, A&&... args) const;
 
   const process_pool& pool() const noexcept { return *pool_; }
-  const task_options& options() const noexcept { return options_; }
+  /// Null: the usual ones.
+  const task_options* options() const noexcept { return has_options_ ? &options_ : nullptr; }
 
 private:
   const process_pool* pool_;
+  bool has_options_ = false;
   task_options options_{};
 };
 

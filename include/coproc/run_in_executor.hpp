@@ -21,7 +21,7 @@ public:
 
   using result_type = detail::result_t<F, A...>;
 
-  prepared_call prepare(const std::shared_ptr<pool_core>& core, const task_options& options) && {
+  prepared_call prepare(const std::shared_ptr<pool_core>& core, const task_options* options) && {
     return std::apply(
         [&](A&... args) { return prepared_call::make(core, options, true, fn_, std::move(args)...); }, args_);
   }
@@ -56,12 +56,12 @@ struct initiate_prepared {
 struct initiate_work {
   using executor_type = net::any_io_executor;
   std::shared_ptr<pool_core> core;
-  task_options options;
+  pool_ref pool;
   executor_type get_executor() const noexcept { return core->executor(); }
 
   template <class Handler, class Item>
   void operator()(Handler handler, Item item) const {
-    std::move(item).prepare(core, options).template start<typename Item::result_type>(std::move(handler));
+    std::move(item).prepare(core, pool.options()).template start<typename Item::result_type>(std::move(handler));
   }
 };
 
@@ -106,7 +106,7 @@ auto async_run(pool_ref pool, work_item<F, A...> item, Token&& token = Token()) 
   using R = typename work_item<F, A...>::result_type;
   if constexpr (detail::verify_callback_result<R>())
     return net::async_initiate<Token, detail::completion_signature<R>>(
-        detail::initiate_work{pool.pool().core(), pool.options()}, token, std::move(item));
+        detail::initiate_work{pool.pool().core(), pool}, token, std::move(item));
 }
 
 } // namespace coproc

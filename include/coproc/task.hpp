@@ -240,7 +240,7 @@ auto pool_ref::submit(F fn, A&&... args) const {
   if constexpr (detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
     const auto& core = pool_->core();
-    auto prepared = prepared_call::make(core, options_, false, fn, std::forward<A>(args)...);
+    auto prepared = prepared_call::make(core, options(), false, fn, std::forward<A>(args)...);
     auto state = std::make_shared<detail::task_state<R>>(core, prepared.identity());
     std::move(prepared).template start<R>(typename detail::task_state<R>::sink(state));
     return task<R>(std::move(state));

@@ -210,6 +210,7 @@ private:
     t.call = {shape % std::size(decoders), 0, shape % 16};
     t.block.reset();
     t.terms = {};
+    t.special = true;
     t.terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
     t.may_wait = true;
     ++open_;

@@ -137,6 +137,7 @@ private:
     t.call = {name, 0, below(4) == 0 ? below(600) : 8};
     t.block.reset();
     if (t.call.length > shm::inline_bytes) t.call.length = shm::inline_bytes;
+    t.special = true;
     t.terms.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
     t.terms.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = !chance(0.2);

@@ -152,6 +152,7 @@ public:
     pool::task_record& t = records.acquire();
     t.call = {name, 0, bytes};
     t.terms = {};
+    t.special = true; // terms may be set from here on
     t.may_wait = true;
     return t;
   }

@@ -231,6 +231,7 @@ private:
       t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
     }
     t.terms = {};
+    t.special = true;
     t.terms.timeout = s.timeout;
     t.terms.when_cancelled = s.request_stop ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = s.may_wait;

@@ -18,7 +18,7 @@ TEST_CASE("tasks come out by priority, then in the order of submission, also aft
   std::uint64_t id = 0;
   for (auto& t : records) {
     t.id = ++id;
-    t.terms.priority = static_cast<std::int8_t>(static_cast<int>(random() % 21) - 10);
+    t.priority = static_cast<std::int8_t>(static_cast<int>(random() % 21) - 10);
     queue.push_back(t);
     expected.push_back(&t);
   }
@@ -40,9 +40,9 @@ TEST_CASE("tasks come out by priority, then in the order of submission, also aft
 TEST_CASE("the lowest and the highest priority have a place") {
   task_record low, high;
   low.id = 1;
-  low.terms.priority = lowest_priority;
+  low.priority = lowest_priority;
   high.id = 2;
-  high.terms.priority = highest_priority;
+  high.priority = highest_priority;
   task_queue queue;
   queue.push_back(low);
   CHECK(queue.front() == &low);

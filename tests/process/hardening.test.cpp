@@ -138,7 +138,7 @@ TEST_CASE("a handler may destroy the pool while another thread drains it") {
 
 // ---- tasks ----
 
-TEST_CASE("a task that closes its descriptors costs at most its worker") {
+TEST_CASE("a task that closes its descriptors costs its worker, and so at most one more task") {
   const leak_audit audit;
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
@@ -153,7 +153,8 @@ TEST_CASE("a task that closes its descriptors costs at most its worker") {
     for (auto& e : others) start(e, pool, identity, 2);
     REQUIRE(run_all(io));
     CHECK(closes.calls == 1);
-    CHECK(large.succeeded());
+    // Its arguments come over the control socket: begun by that worker, it dies with it.
+    CHECK((large.succeeded() || large.failed_with(errc::worker_lost)));
     for (auto& e : others) CHECK(e.succeeded());
   }
 }

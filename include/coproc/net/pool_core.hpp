@@ -81,8 +81,7 @@ public:
     wake_list wakes;
     std::lock_guard lock(mutex_);
     // A submission out of a completion costs no clock read of its own, unless time counts for it.
-    const bool on_the_clock = t.call.limit_ns != 0 || t.terms.queue_timeout != unlimited;
-    const auto now = in_turn() && !on_the_clock ? last_look_at_clock_ : pool::clock_now();
+    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
     host_.tasks().submit(t, now);
     after_change(now, wakes);
   }
@@ -275,10 +274,7 @@ private:
   void go_on(std::uint64_t me) {
     std::lock_guard lock(mutex_);
     if (holder_ != me) return;
-    {
-      std::lock_guard delivery(delivery_mutex_);
-      in_handler_ = false; // it may have thrown
-    }
+    in_handler_of_.store(0, std::memory_order_relaxed); // which may have thrown
     post_turn();
   }
 
@@ -320,6 +316,7 @@ private:
     }
     if (spun_ < pool::spin_limit && spin_.worthwhile() && tasks.worth_spinning(pool::current_cpu())) {
       heads = tasks.heads();
+      in_handler_of_.store(0, std::memory_order_relaxed); // nobody may take over from one who looks at memory without the mutex
       return step::spin;
     }
     spun_ = {};
@@ -337,8 +334,7 @@ private:
     auto& completed = host_.tasks().completed();
     const std::size_t n = completed.size();
     if (n == 0) return 0;
-    std::lock_guard lock(delivery_mutex_);
-    delivering_.splice_back(completed);
+    delivering_.splice_back(completed); // only the holder does, and under the mutex nobody takes over
     if (!stopped_ && host_.busy()) guard_delivery();
     return n;
   }
@@ -347,17 +343,20 @@ private:
   std::size_t deliver(std::uint64_t me) {
     for (std::size_t n = 0;; ++n) {
       pool::task_record* t;
+      bool more;
       {
         std::lock_guard lock(delivery_mutex_);
         if (delivery_holder_ > me) return n;
         delivery_holder_ = me;
         t = delivering_.pop_front();
-        in_handler_ = t != nullptr;
+        if (t == nullptr) return n;
+        more = !delivering_.empty();
+        in_handler_of_.store(me, std::memory_order_relaxed);
         ++delivered_;
       }
-      if (t == nullptr) return n;
-      if (n % 16 == 15) refresh_clock(me);
+      if (n % 32 == 31) refresh_clock(me);
       t->complete(*t, stopped_.load(std::memory_order_relaxed));
+      if (!more) return n + 1; // in_handler_of_ stays: until the next turn, or spin, no harm is in being taken over
     }
   }
 
@@ -385,10 +384,10 @@ private:
       guarded_ = false;
       if (stopped_ || token_ != token::polling) return;
       std::lock_guard delivery(delivery_mutex_);
-      const bool stuck = in_handler_ && delivered_ == delivered_at_check_ && !called_off;
+      const bool stuck = in_handler_of_.load(std::memory_order_relaxed) == holder_ && delivered_ == delivered_at_check_ && !called_off;
       delivered_at_check_ = delivered_;
       if (!stuck) return guard_delivery();
-      in_handler_ = false;
+      in_handler_of_.store(0, std::memory_order_relaxed);
       delivery_holder_ = ++holder_; // turn() goes one further; nobody else is called that
       rounds_until_look_ = 0;
     }
@@ -557,10 +556,10 @@ private:
   pool::process_host host_;
   shutdown_service::registration registration_;
 
-  std::mutex delivery_mutex_; // may be locked while mutex_ is held; guards all below
+  pool::spin_lock delivery_mutex_; // may be locked while mutex_ is held; guards all below
   pool::task_list delivering_;
   std::uint64_t delivery_holder_ = 0, delivered_ = 0;
-  bool in_handler_ = false;
+  std::atomic<std::uint64_t> in_handler_of_{0}; // the turn that is, or last was, calling a handler; 0: none
 };
 
 } // namespace coproc

@@ -55,7 +55,7 @@ inline std::string killed_at_timeout(const pool::task_record& t) {
 
 inline std::string retries_of(const pool::task_record& t) {
   if (t.terms.retries_refused) return "; not retried, because retry_on is not retry::idempotent and it may have run";
-  if (t.retries != 0) return fmt::format("; it was run {} times", t.retries + 1);
+  if (t.special && t.retries != 0) return fmt::format("; it was run {} times", t.retries + 1);
   return {};
 }
 
@@ -73,7 +73,7 @@ inline std::exception_ptr failure_of(const pool::task_record& t) noexcept {
   try {
     switch (t.outcome) {
     case pool::verdict::exception:
-      if (t.soft_expired) return failure_after_soft_timeout(t);
+      if (t.special && t.soft_expired) return failure_after_soft_timeout(t);
       return decode_exception(t.result_bytes());
     case pool::verdict::lost:
       if (!t.exit) return std::make_exception_ptr(std::bad_alloc());
@@ -193,9 +193,9 @@ void destroy_record(pool::task_record& t) {
 /// An encoded call that has not been submitted. Never throws what goes wrong: the operation completes with it.
 class prepared_call {
 public:
-  /// Encodes fn and args here and now.
+  /// Encodes fn and args here and now. `options`: null for the usual ones.
   template <class F, class... A>
-  static prepared_call make(const std::shared_ptr<pool_core>& core, const task_options& options, bool may_wait, const F& fn,
+  static prepared_call make(const std::shared_ptr<pool_core>& core, const task_options* options, bool may_wait, const F& fn,
                             A&&... args) {
     prepared_call p(core);
     p.guarded([&] {
@@ -207,8 +207,12 @@ public:
                          "the library first, or make the pool later");
       pool::task_record& t = core->records().acquire();
       p.record_ = &t;
-      t.terms = detail::resolve(options, core->options().host.limits.max_workers);
-      t.call.limit_ns = detail::limit_of(t.terms);
+      t.call.limit_ns = 0;
+      if (options != nullptr) {
+        t.terms = detail::resolve(*options, core->options().host.limits.max_workers);
+        t.special = true;
+        t.call.limit_ns = detail::limit_of(t.terms);
+      }
       t.may_wait = may_wait;
       t.call.entry = entry;
       argument_memory memory{*core, t};

@@ -70,7 +70,7 @@ inline pool::worker_settings worker_settings_of(const pool_options& o, const poo
   w.min_workers = l.min_workers;
   w.idle_timeout = o.idle_timeout;
   w.limits = o.limits;
-  w.affinity = o.affinity;
+  w.affinity = o.cpu_affinity;
   if (o.oom_score_adj < 0 || o.oom_score_adj > 1000)
     throw std::invalid_argument(
         fmt::format("coproc: pool_options::oom_score_adj is {}; it must be 0 to 1000", o.oom_score_adj));

@@ -51,8 +51,8 @@ public:
     worker_record& w = *t.worker;
     if (fleet_.revoke(w, t, now)) return ledger_.finish_issued(t, verdict::aborted);
     if (strength == cancel_strength::total) return;
-    if (strength == cancel_strength::partial || t.terms.when_cancelled == on_cancel::request_stop) {
-      t.terms.max_retries = 0; // cancelled tasks are never retried
+    if (strength == cancel_strength::partial || (t.special && t.terms.when_cancelled == on_cancel::request_stop)) {
+      if (t.special) t.terms.max_retries = 0; // cancelled tasks are never retried
       // Only for a running one: else the request of the task that runs now would be overwritten.
       if (w.look(t) == worker_record::task_state::running) w.raise_stop(t);
       return;
@@ -387,7 +387,7 @@ private:
       const task_record* const kept = !w.initialized() && idle.initialized != 0 ? nullptr : w.head();
       bool taken = false;
       w.each_issued([&](task_record& t) {
-        if (wanted == 0 || kept == &t || t.terms.home >= 0 || !fleet_.revoke(w, t, now)) return;
+        if (wanted == 0 || kept == &t || t.home >= 0 || !fleet_.revoke(w, t, now)) return;
         ledger_.requeue(t);
         --wanted;
         taken = true;

@@ -257,8 +257,10 @@ public:
   /// A task has come to the head of the ring: rule D.
   void new_head(worker_record& w, task_record& t, time_point now) noexcept {
     w.head_since = now;
-    w.head_deadline = t.terms.timeout == unlimited ? time_point::max() : after(now, t.terms.timeout);
-    w.head_soft_deadline = t.terms.soft_timeout == unlimited ? time_point::max() : after(now, t.terms.soft_timeout);
+    w.head_deadline = w.head_soft_deadline = time_point::max();
+    if (!t.special) return;
+    if (t.terms.timeout != unlimited) w.head_deadline = after(now, t.terms.timeout);
+    if (t.terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, t.terms.soft_timeout);
   }
 
   // ---- replacing
@@ -517,7 +519,7 @@ private:
     w.task_ns += (each_ns - w.task_ns) * (each_ns < w.task_ns ? 0.5 : 0.125);
 
     time_point began = std::min(w.head_since, now);
-    const auto each = (now - began) / n;
+    const auto each = n == 1 ? now - began : (now - began) / n;
     run_time.add(each, ended.size());
     while (task_record* t = ended.pop_front()) {
       wait_time.add(began - t->submitted_at);
@@ -536,7 +538,9 @@ private:
   void measure(worker_record& w, time_point now) noexcept {
     if (limits_.max_memory_per_child == 0 || w.due || now - w.measured_at < measure_every) return;
     w.measured_at = now;
-    w.due = policy_.private_bytes(w) > limits_.max_memory_per_child;
+    if (policy_.private_bytes(w) <= limits_.max_memory_per_child) return;
+    w.due = true;
+    w.due_to = exit_cause::memory_limit;
   }
 
   // -- deaths
@@ -665,7 +669,7 @@ private:
     if (ending_ || server_gone_ || ledger_.failed()) return;
     if (!s.successor && !s.requested && s.restart_at == time_point::max()) request(w.index);
     if (w.load() != 0) return;
-    if (w.exhausted() || (s.successor && s.successor->initialized())) dismiss(w, exit_cause::recycled, now);
+    if (w.exhausted() || (s.successor && s.successor->initialized())) dismiss(w, w.due_to, now);
   }
 
   // Its ring is empty: it ends in an orderly way, out of its seat.

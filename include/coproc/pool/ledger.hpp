@@ -26,16 +26,14 @@ public:
   void submit(task_record& t, time_point now) noexcept {
     t.id = ++last_id_;
     t.submitted_at = now;
-    t.retries = 0;
-    t.soft_expired = false;
+    adopt_terms(t);
     ++counters_.submitted;
     if (closed_) return finish(t, make_error_code(errc::pool_closed), nullptr);
     if (failed_) return finish_unstartable(t);
-    const bool overtakes = waiting_.empty() || t.terms.priority > waiting_.front()->terms.priority;
+    const bool overtakes = waiting_.empty() || t.priority > waiting_.front()->priority;
     const bool accepted = overtakes && fits(t);
     if (!accepted && !t.may_wait) return finish(t, make_error_code(errc::queue_full), nullptr);
-    t.expires_at = after(now, t.terms.queue_timeout);
-    if (t.expires_at != time_point::max()) expiries_.push(t);
+    if (t.special) begin_expiry(t, now);
     if (accepted) return accept(t);
     t.where = place::waiting;
     waiting_.push_back(t);
@@ -86,7 +84,7 @@ public:
   // ---- out
 
   void finish(task_record& t, verdict v) noexcept {
-    if (t.expires_at != time_point::max()) stop_expiry(t);
+    if (t.special && t.expires_at != time_point::max()) stop_expiry(t);
     t.outcome = v;
     t.where = place::finished;
     t.worker = nullptr;
@@ -113,7 +111,7 @@ public:
 
   /// Its worker died while it ran, or may have: it runs again, if it may, or is lost.
   void lose(task_record& t, const worker_exit& how) noexcept {
-    if (t.retries < t.terms.max_retries && !failed_ && !aborting_) {
+    if (t.special && t.retries < t.terms.max_retries && !failed_ && !aborting_) {
       ++t.retries;
       ++counters_.retried;
       t.worker = nullptr;
@@ -219,13 +217,28 @@ private:
     finish(t, make_error_code(errc::worker_start_failed), failure_text_, failure_cause_);
   }
 
+  static void adopt_terms(task_record& t) noexcept {
+    t.priority = 0;
+    t.home = -1;
+    if (!t.special) return;
+    t.priority = t.terms.priority;
+    t.home = t.terms.home;
+    t.retries = 0;
+    t.soft_expired = false;
+  }
+
+  void begin_expiry(task_record& t, time_point now) noexcept {
+    t.expires_at = after(now, t.terms.queue_timeout);
+    if (t.expires_at != time_point::max()) expiries_.push(t);
+  }
+
   void stop_expiry(task_record& t) noexcept {
     expiries_.erase(t);
     t.expires_at = time_point::max();
   }
 
   task_queue& queue_of(const task_record& t) noexcept {
-    return t.terms.home < 0 ? queue_ : homes_[static_cast<unsigned>(t.terms.home)];
+    return t.home < 0 ? queue_ : homes_[static_cast<unsigned>(t.home)];
   }
 
   template <class F>

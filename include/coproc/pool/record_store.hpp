@@ -3,10 +3,12 @@
 // record whose ticket has changed, and not freed memory. Front end, any thread.
 #pragma once
 
+#include <coproc/pool/spin.hpp>
 #include <coproc/pool/worker_record.hpp>
 
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace coproc::pool {
@@ -33,6 +35,7 @@ public:
     if (t.block) t.block.reset();
     t.exit.reset();
     t.error_text = nullptr;
+    if (std::exchange(t.special, false)) t.terms = {};
     std::lock_guard lock(mutex_);
     t.next = free_;
     free_ = &t;
@@ -50,7 +53,7 @@ private:
     }
   }
 
-  std::mutex mutex_;
+  spin_lock mutex_;
   std::uint64_t last_ticket_ = 0;
   task_record* free_ = nullptr;
   std::vector<std::unique_ptr<task_record[]>> chunks_;

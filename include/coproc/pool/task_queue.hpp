@@ -12,7 +12,7 @@ namespace coproc::pool {
 
 /// Is a to be begun before b?
 inline bool precedes(const task_record& a, const task_record& b) noexcept {
-  return a.terms.priority != b.terms.priority ? a.terms.priority > b.terms.priority : a.id < b.id;
+  return a.priority != b.priority ? a.priority > b.priority : a.id < b.id;
 }
 
 /// A list for each priority, and a bit for each list that is not empty. Everything is O(1) but reinsert.
@@ -52,7 +52,7 @@ private:
 
   // Rank 0 comes first.
   static unsigned rank(const task_record& t) noexcept {
-    return static_cast<unsigned>(highest_priority - t.terms.priority);
+    return static_cast<unsigned>(highest_priority - t.priority);
   }
   unsigned first() const noexcept { return static_cast<unsigned>(std::countr_zero(present_)); }
 

@@ -60,49 +60,51 @@ inline constexpr int lowest_priority = -10, highest_priority = 10;
 
 class record_store;
 
-struct task_record {
+/// Laid out by heat: a pool with thousands of tasks in flight has its records in the second-level cache, and each line
+/// that a task of the usual kind touches costs nanoseconds.
+struct alignas(64) task_record {
+  // ---- where it is; the dispatcher's, under its mutex
   record_store* store = nullptr;                // where it goes back to
   /// Which life of the record this is; tells a late cancellation that its task is gone. Written by the store alone;
   /// relaxed, because whoever holds the right ticket has it from the thread that filled the record.
   std::atomic<std::uint64_t> ticket{0};
-
-  // ---- links of the list it is in, and of the heap of those that expire
-  task_record* previous = nullptr;
+  task_record* previous = nullptr;              // links of the list it is in
   task_record* next = nullptr;
-  task_record *heap_parent = nullptr, *heap_child = nullptr, *heap_sibling = nullptr;
-
-  // ---- what was asked for; written once, before submission
-  shm::call_header call{};                      // length counts the argument bytes, wherever they are
-  shm::argument_block block;                    // arguments too large for a slot
-  task_terms terms;
-  bool may_wait = true;                         // for room in the queue
-  void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
-  void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
-
-  // ---- the dispatcher's, under its mutex
   std::uint64_t id = 0;                         // order of submission; 0: none. A moved task keeps it, and so its place
-  place where = place::idle;
   worker_record* worker = nullptr;              // issued: whose ring
   std::uint64_t seq = 0;                        // issued: which position
+  place where = place::idle;
+  verdict outcome = verdict::aborted;
+  std::int8_t priority = 0;                     // of terms
+  bool may_wait = true;                         // for room in the queue
+  bool special = false;                         // terms are not the usual ones; else they are not even looked at
+  bool started = true;                          // lost
+  std::int16_t home = -1;                       // of terms
+
+  // ---- what was asked for, and the result: written once, by the submitter before submission, by the drainer at the end
+  shm::call_header call{};                      // length counts the argument bytes, wherever they are
   time_point submitted_at{};
+  void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
+  const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
+  std::uint64_t result_length = 0;
+
+  // ---- what most tasks do not have
+  void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
+  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
+  shm::argument_block block;                    // arguments too large for a slot
+  std::unique_ptr<worker_exit> exit;            // lost
+  const char* error_text = nullptr;             // failed: static storage
+  unsigned result_group = 0;                    // for result_owner->free_result()
+  net::error_code error{}, error_cause{};       // failed; the system's, if any
+
+  task_terms terms;
+  task_record *heap_parent = nullptr, *heap_child = nullptr, *heap_sibling = nullptr; // those that expire
   time_point expires_at = time_point::max();    // of its queue_timeout; in the heap unless max()
   std::uint32_t retries = 0;
   bool soft_expired = false;                    // the stop token was raised at its soft_timeout
 
-  // ---- the end; written once, then read by complete()
-  verdict outcome = verdict::aborted;
-  std::uint64_t result_length = 0;
-  const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
-  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
-  unsigned result_group = 0;                    // for result_owner->free_result()
-  std::unique_ptr<worker_exit> exit;            // lost
-  bool started = true;                          // lost
-  net::error_code error{};                      // failed
-  const char* error_text = nullptr;             // failed: static storage
-  net::error_code error_cause{};                // failed: of the system, if any
-
   /// The private copy of inline arguments; after the end, of the inline result.
-  alignas(32) std::byte inline_bytes[shm::inline_bytes];
+  alignas(64) std::byte inline_bytes[shm::inline_bytes];
 
   /// The handler, if it fits and wants no memory of its own; managed by complete() and destroy().
   static constexpr std::size_t handler_bytes = 192;

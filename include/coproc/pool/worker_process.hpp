@@ -28,7 +28,7 @@ struct worker_settings {
   unsigned min_workers = 0;        ///< those with an index from here on end when they are idle for idle_timeout
   duration idle_timeout = unlimited;
   worker_limits limits;
-  cpu_affinity affinity = cpu_affinity::none;
+  affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;
 };
 
@@ -131,7 +131,7 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
     this_worker_context.mailbox = &m;
     this_worker_context.index = start.index;
     if (settings.oom_score_adj != 0) os::raise_oom_score(settings.oom_score_adj);
-    if (settings.affinity == cpu_affinity::spread) os::pin_to_usable_cpu(start.index);
+    if (settings.affinity == affinity_policy::spread) os::pin_to_usable_cpu(start.index);
     detail::apply_limits(settings.limits);
     detail::run_initializer(settings.initializer, start.index);
     // A change of credentials, for which the initializer is the place, clears it.

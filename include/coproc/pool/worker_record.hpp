@@ -69,6 +69,7 @@ public:
 
   state status = state::starting;
   bool due = false;                             ///< to be replaced once its successor is ready; works until then
+  exit_cause due_to = exit_cause::recycled;
   task_record* victim = nullptr;                ///< the task that the kill is meant for
   duration grace{};                             ///< between SIGTERM and SIGKILL
   time_point next_step = time_point::max();     ///< escalation, or the end of waiting for the exit status
@@ -123,7 +124,7 @@ public:
     t.seq = seq;
     ++unfinished_;
     ++tasks_issued;
-    homebound += t.terms.home >= 0;
+    homebound += t.home >= 0;
     dirty = true;
     const bool is_inline = t.arguments_inline();
     shm::publish(mailbox().at(seq), seq, t.call,
@@ -138,7 +139,7 @@ public:
     t.worker = nullptr;
     --unfinished_;
     --tasks_issued;
-    homebound -= t.terms.home >= 0;
+    homebound -= t.home >= 0;
     return true;
   }
 
@@ -188,7 +189,7 @@ public:
     if (t == nullptr) return {drained_kind::acknowledged};
     --unfinished_;
     ++tasks_done;
-    homebound -= t->terms.home >= 0;
+    homebound -= t->home >= 0;
     t->worker = nullptr;
     return {drained_kind::finished, t};
   }
