@@ -260,8 +260,9 @@ TEST_CASE("workers that dropped their privileges still end with the front end") 
   if (front_end == 0) {
     net::io_context io(1);
     coproc::process_pool pool(io, {.max_workers = 1, .initializer = [] {
-                                     if (::setresuid(65534, 65534, 65534) == 0) shared->initialized.add();
+                                     if (::setresuid(65534, 65534, 65534) != 0) std::perror("setresuid");
                                      shared->pid = ::getpid();
+                                     shared->initialized.add();
                                    }});
     ending<void> blocks;
     start(blocks, pool, [] { shared->go.await(1); });

@@ -228,7 +228,9 @@ TEST_CASE("a flood of the doorbell leaves every other handler its turn") {
     CHECK(first.succeeded());
     CHECK(second.succeeded());
     CHECK(most_delivered > 0);
-    CHECK(most_delivered <= 512); // one turn: 256 tasks, and what the last round of it brought
+    // A turn completes 256 tasks, and what its last round brought. Two may follow each other: an event that the reactor
+    // had queued while the pool polled ends the wait that the first of them began.
+    CHECK(most_delivered <= 2 * 512);
     CHECK(most_looks <= 4);
     CHECK(shared->rings > 1000);
     WARN(shared->rings << " rings; at most " << most_delivered << " completions and " << most_looks
