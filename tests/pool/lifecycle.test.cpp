@@ -128,6 +128,44 @@ TEST_CASE("asking a task to stop that is already done does not take the request 
   CHECK(b.worker(w).mailbox().parent.stop.load() == runs.seq + 1);
 }
 
+TEST_CASE("a worker that has stalled, and whose words make no sense, is killed") {
+  pool_bench b({.max_workers = 1, .kill_grace = 1s});
+  const auto w = b.live_worker(0);
+  auto& first = b.task(1);
+  first.terms.timeout = 10ms;
+  b.submit(first);
+  auto& second = b.submit(2);
+  b.worker(w).mailbox().at(second.seq).state.store(0xdead); // neither to be taken back nor running
+  b.advance(10ms);
+  CHECK(b.policy.signals.empty());
+  b.advance(1s);
+  CHECK(b.policy.signals == signals{{w, SIGKILL}});
+  b.exited(w);
+  const auto ended = b.completed();
+  REQUIRE(ended.size() == 1);
+  CHECK(ended[0].exit->cause == exit_cause::violation);
+  b.start_requested();
+  b.turn();
+  CHECK(run_next(b, b.incarnations) == 1);
+}
+
+TEST_CASE("a word that says DONE for a moment does not undo a time-out") {
+  pool_bench b({.max_workers = 1, .kill_grace = 1s});
+  const auto w = b.live_worker(0);
+  auto& t = b.task(1);
+  t.terms.timeout = 10ms;
+  b.submit(t);
+  REQUIRE(b.worker(w).begin());
+  b.d.drain(256, b.now);
+  b.now += 10ms;
+  b.worker(w).mailbox().at(t.seq).state.store(shm::pack(t.seq, shm::slot_state::done));
+  b.d.tick(b.now);
+  b.worker(w).mailbox().at(t.seq).state.store(shm::pack(t.seq, shm::slot_state::running));
+  CHECK(b.d.next_deadline() != pool::time_point::max());
+  b.advance(1s);
+  CHECK(b.policy.signals == signals{{w, SIGTERM}});
+}
+
 TEST_CASE("a task has its own kill_grace") {
   pool_bench b({.max_workers = 1, .kill_grace = 10s});
   const auto w = b.live_worker(0);

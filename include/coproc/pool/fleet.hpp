@@ -178,8 +178,8 @@ public:
     take_back(w, t.seq + 1);
     switch (w.look(t)) {
     case worker_record::task_state::running: break;
-    case worker_record::task_state::illegal: return violation(w, now);
-    default: return; // finished meanwhile: the worker goes on
+    case worker_record::task_state::done: return; // meanwhile: the worker goes on
+    default: return violation(w, now);            // it was not to be taken back, so READY is a lie, too
     }
     w.status = state::ending;
     w.exit.cause = cause;
@@ -449,17 +449,29 @@ private:
     if (now >= w.start_deadline) start_expired(w, now);
     if (now < w.next_step) return;
     switch (w.status) {
-    case state::live: // it did not move for too long
-      w.next_step = time_point::max();
-      take_back(w);
-      if (w.head() != nullptr || (w.load() == 0 && !w.stalled)) return; // it does, this very moment, or has done
-      w.exit.cause = exit_cause::stalled;
-      return kill_now(w, now);
+    case state::live: return stalled_for_too_long(w, now);
     case state::leaving:
     case state::ending: return kill_now(w, now);
     case state::killed: return quarantine(w, now);
     default: w.next_step = time_point::max();
     }
+  }
+
+  void stalled_for_too_long(worker_record& w, time_point now) noexcept {
+    w.next_step = time_point::max();
+    take_back(w);
+    if (task_record* const t = w.head()) {
+      switch (w.look(*t)) {
+      case worker_record::task_state::running: // it has begun after all, and has its whole time
+        if (w.head_deadline == time_point::max()) new_head(w, *t, now);
+        return;
+      case worker_record::task_state::done: return static_cast<void>(w.next_step = after(now, limits_.kill_grace));
+      default: return violation(w, now); // neither ours to take back, nor its own
+      }
+    }
+    if (w.load() == 0 && !w.stalled) return; // it moves
+    w.exit.cause = exit_cause::stalled;
+    kill_now(w, now);
   }
 
   void soft_expired(worker_record& w, time_point now) noexcept {
@@ -478,6 +490,7 @@ private:
     w.head_deadline = time_point::max();
     task_record* const t = w.head();
     if (t == nullptr || w.status != state::live) return;
+    w.head_deadline = after(now, limits_.kill_grace); // looked at again, should a word say what is not true
     switch (w.look(*t)) {
     case worker_record::task_state::illegal: return violation(w, now);
     case worker_record::task_state::done: return;
@@ -488,6 +501,7 @@ private:
     take_back(w, t->seq + 1);
     if (!w.revoke(*t)) return kill_running(w, *t, exit_cause::timed_out, now); // begun this very moment
     ledger_.requeue(*t);
+    w.head_deadline = time_point::max();
     stall(w, now);
   }
 
