@@ -100,8 +100,10 @@ public:
   class nesting {
   public:
     explicit nesting(reader& r) : reader_(r) {
-      if (r.depth_ == 0) r.outermost_ = this;
-      if (r.depth_ == max_depth || stack_since(r.outermost_) > max_stack_bytes)
+      // Not the address of a local: AddressSanitizer keeps those on a stack of its own.
+      const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+      if (r.depth_ == 0) r.outermost_frame_ = here;
+      if (r.depth_ == max_depth || distance(here, r.outermost_frame_) > max_stack_bytes)
         detail::reject("the payload nests too deep");
       ++r.depth_;
     }
@@ -110,10 +112,7 @@ public:
     nesting& operator=(const nesting&) = delete;
 
   private:
-    std::size_t stack_since(const nesting* outermost) const noexcept {
-      const auto here = reinterpret_cast<std::uintptr_t>(this), there = reinterpret_cast<std::uintptr_t>(outermost);
-      return here < there ? there - here : here - there;
-    }
+    static std::size_t distance(std::uintptr_t a, std::uintptr_t b) noexcept { return a < b ? b - a : a - b; }
 
     reader& reader_;
   };
@@ -124,7 +123,7 @@ private:
   const std::byte* end_;
   std::size_t allowance_;
   unsigned depth_ = 0;
-  const nesting* outermost_ = nullptr;
+  std::uintptr_t outermost_frame_ = 0;
 };
 
 } // namespace coproc
