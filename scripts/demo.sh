@@ -18,14 +18,15 @@ if [ $# -eq 0 ]; then
   done
   set -- "$@" hash_files
 fi
+cd build # what a demo writes stays there
 for name; do
-  program=build/release/examples/$name
+  program=release/examples/$name
   if [ ! -x "$program" ]; then
     heading "$name: left out, because Nettle is not installed"
   elif [ "$name" = hash_files ]; then
     heading "hash_files /usr/include, what sha512sum prints for every file below it; the first three lines:"
-    "$program" /usr/include >build/hash_files.txt
-    head -n 3 build/hash_files.txt
+    "$program" /usr/include >hash_files.txt
+    head -n 3 hash_files.txt
   else
     heading "$name"
     "$program"

