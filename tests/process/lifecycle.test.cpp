@@ -256,7 +256,7 @@ TEST_CASE("a worker that grew too large is replaced") {
   REQUIRE(grows.succeeded());
   pid_t now = small;
   REQUIRE(eventually([&] { return (now = run_who(io, pool)) != small; }));
-  CHECK(eventually([&] { return run_who(io, pool), pool.stats().counters.exits_by(exit_cause::memory_limit) == 1; }));
+  CHECK(eventually([&] { return run_who(io, pool), pool.stats().counters.exits_by(exit_cause::memory_limit) >= 1; }));
 }
 
 TEST_CASE("recycle_workers replaces all of them and loses no task") {
