@@ -147,8 +147,8 @@ public:
 private:
   enum class token : std::uint8_t { idle, polling, armed };
   static constexpr std::size_t tasks_per_turn = 256;
-  static constexpr unsigned rounds_per_turn = 16;
-  static constexpr unsigned rounds_per_look = 16; // at the epoll, while polling
+  static constexpr std::chrono::microseconds turn_limit{20};  // then the loop's other handlers get their turn
+  static constexpr std::chrono::microseconds look_period{20}; // at the epoll and at deadlines, while polling
   static constexpr int spins_per_slice = 128;
   static constexpr std::chrono::milliseconds guard_period{2};
 
@@ -159,14 +159,22 @@ private:
       if (count_ == list_.size())
         shm::waker::wake(w.mailbox());
       else
-        list_[count_++] = w.memory;
+        std::construct_at(&list_[count_++], w.memory);
     }
+    wake_list() noexcept {} // nothing is constructed: most are empty
+    wake_list(const wake_list&) = delete;
+    wake_list& operator=(const wake_list&) = delete;
     ~wake_list() {
-      for (std::size_t i = 0; i < count_; ++i) shm::waker::wake(list_[i]->mailbox());
+      for (std::size_t i = 0; i < count_; ++i) {
+        shm::waker::wake(list_[i]->mailbox());
+        std::destroy_at(&list_[i]);
+      }
     }
 
   private:
-    std::array<std::shared_ptr<pool::worker_memory>, 8> list_;
+    union {
+      std::array<std::shared_ptr<pool::worker_memory>, 8> list_;
+    };
     std::size_t count_ = 0;
   };
 
@@ -196,7 +204,7 @@ private:
     if (stopped_) return;
     const auto now = pool::clock_now();
     make(host_.tasks(), now);
-    rounds_until_look_ = 0;
+    look_at_ = {};
     after_change(now, wakes);
   }
 
@@ -243,7 +251,7 @@ private:
       std::lock_guard lock(mutex_);
       token_ = token::polling;
       host_.tasks().disarm();
-      rounds_until_look_ = 0;
+      look_at_ = {};
       spin_.slept(pool::clock_now() - armed_at_);
     }
     turn();
@@ -256,13 +264,15 @@ private:
     const turn_scope scope({this, me});
     try {
       std::size_t completed = deliver(me);
-      for (unsigned round = 0; completed < tasks_per_turn && round < rounds_per_turn; ++round) {
-        pool::head_set heads;
-        const step next = advance(me, heads);
-        if (next == step::end) return;
-        if (next == step::spin && !spin(heads)) break;
-        if (next == step::attend) attend();
-        completed += deliver(me);
+      for (pool::time_point end = pool::time_point::max(); completed < tasks_per_turn;) {
+        round r;
+        advance(me, r);
+        if (r.next == step::end) return;
+        if (r.next == step::spin && !spin(r.heads)) break;
+        if (r.next == step::attend) attend();
+        if (r.next != step::spin) completed += deliver(me);
+        if (r.now >= end) break;
+        if (end == pool::time_point::max()) end = r.now + turn_limit;
       }
     } catch (...) { // of a handler, or for want of memory; io_context::run() throws it
       go_on(me);
@@ -280,22 +290,31 @@ private:
 
   enum class step { complete, attend, spin, end };
 
-  // One round under the mutex. `end`: the token is IDLE or ARMED now, or somebody else's.
-  step advance(std::uint64_t me, pool::head_set& heads) {
+  struct round {
+    step next;
+    pool::time_point now;
+    pool::head_set heads; // to spin on
+  };
+
+  void advance(std::uint64_t me, round& r) {
     wake_list wakes;
     std::lock_guard lock(mutex_);
-    if (holder_ != me) return step::end;
+    r.next = holder_ == me ? advance(r, wakes) : step::end;
+  }
+
+  // One round under the mutex. `end`: the token is IDLE or ARMED now, or somebody else's.
+  step advance(round& r, wake_list& wakes) {
     auto& tasks = host_.tasks();
     if (stopped_) {
       if (take_completed() != 0) return step::complete;
       token_ = token::idle;
       return step::end;
     }
-    const auto now = last_look_at_clock_ = pool::clock_now();
-    const bool look = rounds_until_look_ == 0;
-    if (look) tasks.publish_cpu(pool::current_cpu());
-    rounds_until_look_ = look ? rounds_per_look : rounds_until_look_ - 1;
+    const auto now = r.now = last_look_at_clock_ = pool::clock_now();
+    const bool look = now >= look_at_;
     if (look) {
+      look_at_ = now + look_period;
+      tasks.publish_cpu(pool::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
     }
@@ -315,7 +334,7 @@ private:
       return step::end;
     }
     if (spun_ < pool::spin_limit && spin_.worthwhile() && tasks.worth_spinning(pool::current_cpu())) {
-      heads = tasks.heads();
+      r.heads = tasks.heads();
       in_handler_of_.store(0, std::memory_order_relaxed); // nobody may take over from one who looks at memory without the mutex
       return step::spin;
     }
@@ -389,7 +408,7 @@ private:
       if (!stuck) return guard_delivery();
       in_handler_of_.store(0, std::memory_order_relaxed);
       delivery_holder_ = ++holder_; // turn() goes one further; nobody else is called that
-      rounds_until_look_ = 0;
+      look_at_ = {};
     }
     turn();
   }
@@ -540,10 +559,9 @@ private:
   mutable std::mutex mutex_; // guards all below
   token token_ = token::idle;
   std::atomic<bool> stopped_{false};
-  unsigned rounds_until_look_ = 0;
   std::uint64_t arm_epoch_ = 0;
   std::uint64_t holder_ = 0; // the turn that holds the token
-  pool::time_point last_look_at_clock_{}, armed_at_{};
+  pool::time_point last_look_at_clock_{}, look_at_{}, armed_at_{};
   pool::spin_gate spin_;
   std::chrono::nanoseconds spun_{};
   bool coalescing_ = false;

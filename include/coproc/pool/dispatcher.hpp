@@ -77,8 +77,8 @@ public:
   std::chrono::nanoseconds short_backlog() const noexcept {
     double longest_ns = 0;
     fleet_.each_worker([&](const worker_record& w) {
-      if (w.unfinished() >= 8 && w.task_ns < 10'000)
-        longest_ns = std::max(longest_ns, static_cast<double>(w.unfinished()) * w.task_ns);
+      if (w.unfinished() >= 8 && w.task_ns() < 10'000)
+        longest_ns = std::max(longest_ns, static_cast<double>(w.unfinished()) * w.task_ns());
     });
     return std::chrono::nanoseconds(static_cast<std::int64_t>(longest_ns));
   }
@@ -105,7 +105,7 @@ public:
     fleet_.each_worker([&](const worker_record& w) {
       if (w.load() == 0) return;
       ++busy;
-      any = any || (w.task_ns < 40'000 && w.mailbox().worker.sleeping.load(std::memory_order_relaxed) == 0 &&
+      any = any || (w.task_ns() < 40'000 && w.mailbox().worker.sleeping.load(std::memory_order_relaxed) == 0 &&
                     w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
     });
     return any && busy < fleet_.limits().usable_cpus;
@@ -271,20 +271,12 @@ public:
 private:
   /// When nothing could be taken.
   static constexpr std::chrono::milliseconds steal_again_after{10};
-  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
-  static constexpr double ring_work_ns = 60'000;
-
   enum class stage : std::uint8_t { open, draining, stopping, terminating, over };
 
   // -- issuing
 
-  std::uint64_t depth(const worker_record& w) const noexcept {
-    const double tasks = ring_work_ns / std::max(w.task_ns, 1.0);
-    return tasks >= static_cast<double>(shm::ring_slots) ? shm::ring_slots : 1 + static_cast<std::uint64_t>(tasks);
-  }
-
-  bool has_room(const worker_record& w) const noexcept {
-    return w.takes_work() && !w.ring_full() && w.unfinished() < depth(w);
+  static bool has_room(const worker_record& w) noexcept {
+    return !w.ring_full() && w.unfinished() < w.depth() && w.takes_work();
   }
 
   // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.

@@ -9,6 +9,7 @@
 #include <coproc/pool/worker_record.hpp>
 
 #include <algorithm>
+#include <array>
 #include <concepts>
 #include <csignal>
 #include <memory>
@@ -216,7 +217,7 @@ public:
   std::size_t drain(worker_record& w, std::size_t& budget, time_point now) noexcept {
     std::size_t moved = 0;
     bool violated = false;
-    task_list ended;
+    ended_tasks ended;
     while (budget > 0) {
       const auto d = w.drain_one();
       if (d.kind == worker_record::drained_kind::nothing) break;
@@ -225,10 +226,10 @@ public:
       if (violated) break;
       if (d.kind == worker_record::drained_kind::acknowledged) continue;
       --budget;
-      ended.push_back(*d.task);
+      ended.task[ended.count++] = d.task;
     }
     if (moved == 0) return 0;
-    if (!ended.empty()) settle_results(w, ended, now);
+    if (ended.count != 0) settle_results(w, ended, now);
     if (violated) {
       violation(w, now);
       return moved;
@@ -526,16 +527,22 @@ private:
 
   // -- results
 
-  void settle_results(worker_record& w, task_list& ended, time_point now) noexcept {
+  // No more than fit into a ring, since nothing is issued meanwhile.
+  struct ended_tasks {
+    std::array<task_record*, shm::ring_slots> task;
+    std::size_t count = 0;
+  };
+
+  void settle_results(worker_record& w, const ended_tasks& ended, time_point now) noexcept {
     seats_[w.index].failures = 0;
-    const auto n = static_cast<std::int64_t>(ended.size());
-    const double each_ns = static_cast<double>((now - w.active_at).count()) / static_cast<double>(n);
-    w.task_ns += (each_ns - w.task_ns) * (each_ns < w.task_ns ? 0.5 : 0.125);
+    const auto n = static_cast<std::int64_t>(ended.count);
+    w.learn_task_time(static_cast<double>((now - w.active_at).count()) / static_cast<double>(n));
 
     time_point began = std::min(w.head_since, now);
     const auto each = n == 1 ? now - began : (now - began) / n;
-    run_time.add(each, ended.size());
-    while (task_record* t = ended.pop_front()) {
+    run_time.add(each, ended.count);
+    for (std::size_t i = 0; i < ended.count; ++i) {
+      task_record* const t = ended.task[i];
       wait_time.add(began - t->submitted_at);
       if (traced.on())
         trace({trace_event::kind::task, t->outcome == verdict::value ? "value" : "exception", w.index, w.handles.pid,

@@ -7,6 +7,7 @@
 #include <coproc/pool/task_record.hpp>
 #include <coproc/shm/sleep.hpp>
 
+#include <algorithm>
 #include <array>
 #include <bitset>
 #include <vector>
@@ -88,7 +89,6 @@ public:
   time_point active_at{};                       ///< last publication or progress
   time_point steal_at{};                        ///< not before, tasks behind its head may be taken
   time_point measured_at{};                     ///< its memory
-  double task_ns = 20'000;                      ///< learned time per task
   shm::waker waker;
   bool may_leave = false;                       ///< it was told to end when it is idle for long
   std::vector<std::uint32_t> segments;          ///< argument segments it was sent
@@ -111,6 +111,13 @@ public:
       initialized_ = mailbox().worker.phase.load(std::memory_order_relaxed) >=
                      static_cast<std::uint32_t>(shm::worker_phase::initialized);
     return initialized_;
+  }
+  /// The learned time per task, and how many tasks its ring should hold for that.
+  double task_ns() const noexcept { return task_ns_; }
+  std::size_t depth() const noexcept { return depth_; }
+  void learn_task_time(double latest_ns) noexcept {
+    task_ns_ += (latest_ns - task_ns_) * (latest_ns < task_ns_ ? 0.5 : 0.125);
+    depth_ = depth_for(task_ns_);
   }
   /// Tasks in its ring that are neither finished nor revoked.
   std::size_t unfinished() const noexcept { return unfinished_; }
@@ -272,6 +279,14 @@ public:
   }
 
 private:
+  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
+  static constexpr double ring_work_ns = 60'000;
+
+  static constexpr std::size_t depth_for(double task_ns) noexcept {
+    const double tasks = ring_work_ns / std::max(task_ns, 1.0);
+    return tasks >= static_cast<double>(shm::ring_slots) ? shm::ring_slots : 1 + static_cast<std::size_t>(tasks);
+  }
+
   // The head may be READY, RUNNING or DONE; never READY again once seen RUNNING; REVOKED only where revoked.
   bool legal_head(std::uint64_t w) noexcept {
     const std::uint64_t seq = drained_;
@@ -314,6 +329,8 @@ private:
   std::uint64_t max_result_bytes_;
   std::uint64_t issued_ = 0, drained_ = 0, armed_ = 0, sent_messages_ = 0;
   std::size_t unfinished_ = 0;
+  double task_ns_ = 20'000;
+  std::size_t depth_ = depth_for(20'000);
   std::uint32_t front_end_cpu_ = 0;
   bool head_running_ = false;
   mutable bool initialized_ = false;
