@@ -8,15 +8,16 @@
 
 #include <coproc/net/asio.hpp>
 #include <coproc/net/completion.hpp>
+#include <coproc/net/delivery.hpp>
 #include <coproc/net/shutdown_gate.hpp>
 #include <coproc/net/shutdown_service.hpp>
+#include <coproc/net/wake_list.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
 #include <coproc/pool/record_store.hpp>
 #include <coproc/pool/spin.hpp>
 
-#include <array>
 #include <functional>
 #include <mutex>
 #include <optional>
@@ -152,32 +153,6 @@ private:
   static constexpr int spins_per_slice = 128;
   static constexpr std::chrono::milliseconds guard_period{2};
 
-  // Workers to be woken once the mutex is released; futex_wake needs the memory, so it is held.
-  class wake_list {
-  public:
-    void add(pool::worker_record& w) {
-      if (count_ == list_.size())
-        shm::waker::wake(w.mailbox());
-      else
-        std::construct_at(&list_[count_++], w.memory);
-    }
-    wake_list() noexcept {} // nothing is constructed: most are empty
-    wake_list(const wake_list&) = delete;
-    wake_list& operator=(const wake_list&) = delete;
-    ~wake_list() {
-      for (std::size_t i = 0; i < count_; ++i) {
-        shm::waker::wake(list_[i]->mailbox());
-        std::destroy_at(&list_[i]);
-      }
-    }
-
-  private:
-    union {
-      std::array<std::shared_ptr<pool::worker_memory>, 8> list_;
-    };
-    std::size_t count_ = 0;
-  };
-
   struct turn_mark {
     const pool_core* core;
     std::uint64_t holder;
@@ -284,7 +259,7 @@ private:
   void go_on(std::uint64_t me) {
     std::lock_guard lock(mutex_);
     if (holder_ != me) return;
-    in_handler_of_.store(0, std::memory_order_relaxed); // which may have thrown
+    delivery_.between_handlers(); // one may have thrown
     post_turn();
   }
 
@@ -335,7 +310,7 @@ private:
     }
     if (spun_ < pool::spin_limit && spin_.worthwhile() && tasks.worth_spinning(pool::current_cpu())) {
       r.heads = tasks.heads();
-      in_handler_of_.store(0, std::memory_order_relaxed); // nobody may take over from one who looks at memory without the mutex
+      delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
     spun_ = {};
@@ -344,16 +319,12 @@ private:
 
   // ---- completing ----
   //
-  // The holder of the token calls handlers in place, one after the other. Should one of them block or run the loop itself
-  // (io_context::poll(), future::get() where another thread runs the loop, too), the token would be stuck with it: nothing
-  // would be drained, nobody killed. So a timer guards every delivery. When it finds that one handler has taken its whole
-  // period, whoever runs the timer's handler takes the token over, with what was not delivered yet.
 
   std::size_t take_completed() noexcept {
     auto& completed = host_.tasks().completed();
     const std::size_t n = completed.size();
     if (n == 0) return 0;
-    delivering_.splice_back(completed); // only the holder does, and under the mutex nobody takes over
+    delivery_.add(completed);
     if (!stopped_ && host_.busy()) guard_delivery();
     return n;
   }
@@ -361,21 +332,11 @@ private:
   // Handlers that throw leave the rest to the next turn. Returns how many were called.
   std::size_t deliver(std::uint64_t me) {
     for (std::size_t n = 0;; ++n) {
-      pool::task_record* t;
-      bool more;
-      {
-        std::lock_guard lock(delivery_mutex_);
-        if (delivery_holder_ > me) return n;
-        delivery_holder_ = me;
-        t = delivering_.pop_front();
-        if (t == nullptr) return n;
-        more = !delivering_.empty();
-        in_handler_of_.store(me, std::memory_order_relaxed);
-        ++delivered_;
-      }
+      const auto [t, more] = delivery_.claim(me);
+      if (t == nullptr) return n;
       if (n % 32 == 31) refresh_clock(me);
       t->complete(*t, stopped_.load(std::memory_order_relaxed));
-      if (!more) return n + 1; // in_handler_of_ stays: until the next turn, or spin, no harm is in being taken over
+      if (!more) return n + 1;
     }
   }
 
@@ -402,12 +363,8 @@ private:
       std::lock_guard lock(mutex_);
       guarded_ = false;
       if (stopped_ || token_ != token::polling) return;
-      std::lock_guard delivery(delivery_mutex_);
-      const bool stuck = in_handler_of_.load(std::memory_order_relaxed) == holder_ && delivered_ == delivered_at_check_ && !called_off;
-      delivered_at_check_ = delivered_;
-      if (!stuck) return guard_delivery();
-      in_handler_of_.store(0, std::memory_order_relaxed);
-      delivery_holder_ = ++holder_; // turn() goes one further; nobody else is called that
+      if (!delivery_.take_over_if_stuck(holder_, holder_ + 1, !called_off)) return guard_delivery();
+      ++holder_; // turn() goes one further; nobody else is called that
       look_at_ = {};
     }
     turn();
@@ -531,11 +488,7 @@ private:
       stopped_ = true;
       host_.begin_end();
       done.splice_back(host_.tasks().completed());
-      {
-        std::lock_guard delivery(delivery_mutex_);
-        delivering_.splice_back(done);
-        done.splice_back(delivering_);
-      }
+      delivery_.abandon(done);
       net::error_code ignored;
       wait_->cancel(ignored);
       if (wait_->is_open()) wait_->release();
@@ -570,14 +523,9 @@ private:
   std::shared_ptr<shutdown_gate> gate_;
   std::optional<net::steady_timer> guard_;
   bool guarded_ = false; // guard_ has a handler
-  std::uint64_t delivered_at_check_ = 0;
+  delivery delivery_;
   pool::process_host host_;
   shutdown_service::registration registration_;
-
-  pool::spin_lock delivery_mutex_; // may be locked while mutex_ is held; guards all below
-  pool::task_list delivering_;
-  std::uint64_t delivery_holder_ = 0, delivered_ = 0;
-  std::atomic<std::uint64_t> in_handler_of_{0}; // the turn that is, or last was, calling a handler; 0: none
 };
 
 } // namespace coproc

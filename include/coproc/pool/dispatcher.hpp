@@ -24,7 +24,7 @@ public:
   using state = worker_record::state;
 
   dispatcher(const dispatcher_limits& limits, Policy& policy)
-      : policy_(policy), ledger_(limits), fleet_(limits, policy, ledger_) {}
+      : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_) {}
 
   // ---- tasks
 
@@ -49,7 +49,7 @@ public:
     if (t.ticket.load(std::memory_order_relaxed) != ticket) return;
     if (t.where != place::issued) return static_cast<void>(ledger_.withdraw(t, verdict::aborted));
     worker_record& w = *t.worker;
-    if (fleet_.revoke(w, t, now)) return ledger_.finish_issued(t, verdict::aborted);
+    if (watchdog_.revoke(w, t, now)) return ledger_.finish_issued(t, verdict::aborted);
     if (strength == cancel_strength::total) return;
     if (strength == cancel_strength::partial || (t.special && t.terms.when_cancelled == on_cancel::request_stop)) {
       if (t.special) t.terms.max_retries = 0; // cancelled tasks are never retried
@@ -57,7 +57,7 @@ public:
       if (w.look(t) == worker_record::task_state::running) w.raise_stop(t);
       return;
     }
-    fleet_.kill_running(w, t, exit_cause::cancelled, now);
+    watchdog_.kill_running(w, t, exit_cause::cancelled, now);
   }
 
   /// Ended tasks, to be completed outside the mutex, in order.
@@ -243,7 +243,7 @@ public:
 
   // ---- what is counted
 
-  trace_buffer& traced() noexcept { return fleet_.traced; }
+  trace_buffer& traced() noexcept { return fleet_.meter.traced; }
 
   /// Everything but the workers' memory.
   pool_stats stats(time_point now) const {
@@ -253,8 +253,8 @@ public:
     s.queued = ledger_.queued();
     s.active = ledger_.accepted() - ledger_.queued();
     s.queued_bytes = ledger_.accepted_bytes();
-    s.wait_time = fleet_.wait_time;
-    s.run_time = fleet_.run_time;
+    s.wait_time = fleet_.meter.wait_time;
+    s.run_time = fleet_.meter.run_time;
     fleet_.each_process([&](const worker_record& w) {
       worker_stats e;
       e.index = w.index;
@@ -317,8 +317,8 @@ private:
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
     // do: the task stays at the head of the queue, for another worker.
     if (error == EPIPE || error == ECONNRESET || error == EAGAIN) {
-      fleet_.stall(w, now);
-      if (w.load() == 0 && error != EAGAIN) fleet_.kill_now(w, now);
+      watchdog_.stall(w, now);
+      if (w.load() == 0 && error != EAGAIN) watchdog_.kill_now(w, now);
       return true;
     }
     ledger_.dequeue(t);
@@ -328,7 +328,7 @@ private:
     }
     if (w.head() == nullptr) {
       w.active_at = now;
-      fleet_.new_head(w, t, now);
+      watchdog_.new_head(w, t, now);
     }
     w.steal_at = w.active_at + steal_after;
     if (arm_epoch_ != 0) w.arm(arm_epoch_); // W4: before READY
@@ -379,7 +379,7 @@ private:
       const task_record* const kept = !w.initialized() && idle.initialized != 0 ? nullptr : w.head();
       bool taken = false;
       w.each_issued([&](task_record& t) {
-        if (wanted == 0 || kept == &t || t.home >= 0 || !fleet_.revoke(w, t, now)) return;
+        if (wanted == 0 || kept == &t || t.home >= 0 || !watchdog_.revoke(w, t, now)) return;
         ledger_.requeue(t);
         --wanted;
         taken = true;
@@ -423,7 +423,7 @@ private:
   void expire(time_point now) noexcept {
     while (task_record* t = ledger_.take_expired(now)) {
       if (t->where == place::issued) {
-        if (fleet_.revoke(*t->worker, *t, now)) ledger_.finish_issued(*t, verdict::queue_timeout); // else it has begun
+        if (watchdog_.revoke(*t->worker, *t, now)) ledger_.finish_issued(*t, verdict::queue_timeout); // else it has begun
       } else {
         ledger_.withdraw(*t, verdict::queue_timeout);
       }
@@ -466,6 +466,7 @@ private:
 
   Policy& policy_;
   ledger ledger_;
+  watchdog<Policy> watchdog_;
   fleet<Policy> fleet_;
   std::uint64_t arm_epoch_ = 0;
   stage stage_ = stage::open;

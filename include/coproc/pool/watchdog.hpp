@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: BSL-1.0
+// When a worker is stopped or killed: the deadlines of the task at its head (rule D), who may be hit by a signal (rule K), and
+// how one step follows the other until SIGKILL. One worker at a time: seats and successors are the fleet's. Front end, under
+// the pool's mutex.
+#pragma once
+
+#include <coproc/pool/dispatcher_policy.hpp>
+#include <coproc/pool/ledger.hpp>
+
+#include <algorithm>
+#include <csignal>
+
+namespace coproc::pool {
+
+template <dispatcher_policy Policy>
+class watchdog {
+public:
+  using state = worker_record::state;
+
+  watchdog(const dispatcher_limits& limits, Policy& policy, ledger& books)
+      : limits_(limits), policy_(policy), ledger_(books) {}
+
+  // ---- killing
+
+  /// Rule K. The worker gets no more work from here on, so a signal can only hit the target, or nobody.
+  void kill_running(worker_record& w, task_record& t, exit_cause cause, time_point now) noexcept {
+    if (w.status != state::live) {
+      if (w.victim == nullptr && w.status != state::dead) w.victim = &t, w.exit.cause = cause;
+      return;
+    }
+    take_back(w, t.seq + 1);
+    switch (w.look(t)) {
+    case worker_record::task_state::running: break;
+    case worker_record::task_state::done: return; // meanwhile: the worker goes on
+    default: return violation(w, now);            // it was not to be taken back, so READY is a lie, too
+    }
+    w.status = state::ending;
+    w.exit.cause = cause;
+    w.victim = &t;
+    w.grace = t.terms.kill_grace == duration::zero() ? limits_.kill_grace : t.terms.kill_grace;
+    w.next_step = after(now, w.grace);
+    w.head_deadline = w.head_soft_deadline = time_point::max();
+    policy_.signal(w, SIGTERM);
+  }
+
+  void kill_now(worker_record& w, time_point now) noexcept {
+    w.status = state::killed;
+    w.next_step = after(now, limits_.kill_grace);
+    w.head_deadline = w.head_soft_deadline = time_point::max();
+    policy_.signal(w, SIGKILL);
+  }
+
+  /// It wrote what no worker writes: nothing it says of its tasks counts any more.
+  void violation(worker_record& w, time_point now) noexcept {
+    if (w.exit.cause == exit_cause::violation) return;
+    w.exit.cause = exit_cause::violation;
+    if (w.status != state::dead && w.status != state::killed) kill_now(w, now);
+  }
+
+  /// It has not begun what it should have (stopped, starved, deaf): it gets no new work until it moves, or is killed.
+  void stall(worker_record& w, time_point now) noexcept {
+    w.stalled = true;
+    w.next_step = after(now, limits_.kill_grace);
+  }
+
+  // ---- the head
+
+  /// Takes a task back unless it was begun. The next one may thereby come to the head.
+  bool revoke(worker_record& w, task_record& t, time_point now) noexcept {
+    const bool was_head = w.head() == &t;
+    if (!w.revoke(t)) return false;
+    if (was_head) look_at_head(w, now);
+    // It acknowledges in no time, or does not run at all.
+    if (w.unfinished() == 0 && w.initialized() && w.status == state::live && w.next_step == time_point::max())
+      w.next_step = after(now, limits_.kill_grace);
+    return true;
+  }
+
+  /// A task has come to the head of the ring: rule D.
+  void new_head(worker_record& w, task_record& t, time_point now) noexcept {
+    w.head_since = now;
+    w.head_deadline = w.head_soft_deadline = time_point::max();
+    if (!t.special) return;
+    if (t.terms.timeout != unlimited) w.head_deadline = after(now, t.terms.timeout);
+    if (t.terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, t.terms.soft_timeout);
+  }
+
+  void look_at_head(worker_record& w, time_point now) noexcept {
+    w.head_since = w.head_deadline = w.head_soft_deadline = time_point::max();
+    if (task_record* t = w.head()) new_head(w, *t, now);
+  }
+
+  /// What it has not begun, from position `from` on, moves.
+  void take_back(worker_record& w, std::uint64_t from = 0) noexcept {
+    w.each_issued_backwards(
+        [&](task_record& t) {
+          if (w.revoke(t)) ledger_.requeue(t);
+        },
+        from);
+  }
+
+  // ---- time
+
+  /// Does what is due. True: it survived SIGKILL, nothing more can be done to it.
+  bool step(worker_record& w, time_point now) noexcept {
+    if (now >= w.head_soft_deadline) soft_expired(w, now);
+    if (now >= w.head_deadline) head_expired(w, now);
+    if (now >= w.start_deadline) start_expired(w, now);
+    if (now < w.next_step) return false;
+    switch (w.status) {
+    case state::live: stalled_for_too_long(w, now); return false;
+    case state::leaving:
+    case state::ending: kill_now(w, now); return false;
+    case state::killed: return true;
+    default: w.next_step = time_point::max(); return false;
+    }
+  }
+
+  time_point next_deadline(const worker_record& w) const noexcept {
+    const time_point next = std::min({w.next_step, w.head_deadline, w.head_soft_deadline});
+    return w.start_deadline != time_point::max() && !w.initialized() ? std::min(next, w.start_deadline) : next;
+  }
+
+private:
+  void stalled_for_too_long(worker_record& w, time_point now) noexcept {
+    w.next_step = time_point::max();
+    take_back(w);
+    if (task_record* const t = w.head()) {
+      switch (w.look(*t)) {
+      case worker_record::task_state::running: // it has begun after all, and has its whole time
+        if (w.head_deadline == time_point::max()) new_head(w, *t, now);
+        return;
+      case worker_record::task_state::done: return static_cast<void>(w.next_step = after(now, limits_.kill_grace));
+      default: return violation(w, now); // neither ours to take back, nor its own
+      }
+    }
+    if (w.load() == 0 && !w.stalled) return; // it moves
+    w.exit.cause = exit_cause::stalled;
+    kill_now(w, now);
+  }
+
+  void soft_expired(worker_record& w, time_point now) noexcept {
+    w.head_soft_deadline = time_point::max();
+    task_record* const t = w.head();
+    if (t == nullptr || w.status != state::live) return;
+    if (w.look(*t) != worker_record::task_state::running) { // not begun: its time has not, either
+      w.head_soft_deadline = after(now, t->terms.soft_timeout);
+      return;
+    }
+    t->soft_expired = true;
+    w.raise_stop(*t);
+  }
+
+  void head_expired(worker_record& w, time_point now) noexcept {
+    w.head_deadline = time_point::max();
+    task_record* const t = w.head();
+    if (t == nullptr || w.status != state::live) return;
+    w.head_deadline = after(now, limits_.kill_grace); // looked at again, should a word say what is not true
+    switch (w.look(*t)) {
+    case worker_record::task_state::illegal: return violation(w, now);
+    case worker_record::task_state::done: return;
+    case worker_record::task_state::running: return kill_running(w, *t, exit_cause::timed_out, now);
+    case worker_record::task_state::ready: break;
+    }
+    if (!w.initialized()) return new_head(w, *t, now); // it has not begun: start_timeout bounds an initializer
+    take_back(w, t->seq + 1);
+    if (!w.revoke(*t)) return kill_running(w, *t, exit_cause::timed_out, now); // begun this very moment
+    ledger_.requeue(*t);
+    w.head_deadline = time_point::max();
+    stall(w, now);
+  }
+
+  // Nothing of its ring was begun. One that was never forked has no pidfd: then it is the fork server that hangs.
+  void start_expired(worker_record& w, time_point now) noexcept {
+    w.start_deadline = time_point::max();
+    if (w.initialized() || (w.status != state::live && w.status != state::starting)) return;
+    w.exit.cause = exit_cause::start_timeout;
+    if (w.status == state::starting) return policy_.server_hangs();
+    take_back(w);
+    kill_now(w, now);
+  }
+
+  const dispatcher_limits limits_;
+  Policy& policy_;
+  ledger& ledger_;
+};
+
+} // namespace coproc::pool
