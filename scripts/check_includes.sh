@@ -1,6 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
-# Checks that includes below <root>/coproc point down only and that each dependency comes through its one door.
+# Checks that includes below <root>/coproc point down only, that each dependency comes through its one door, and that no
+# clock is used that somebody may set: deadlines must not move with the time of day.
 # usage: check_includes.sh <root>      (<root> is the include directory). Run by ctest.
 #
 # Layers, lowest first: os, shm, codec, pool, net, public (the headers directly in coproc/). Vocabulary may be included
@@ -29,6 +30,8 @@ find coproc -name '*.hpp' | LC_ALL=C sort | xargs awk '
     here = layer(FILENAME)
     if (!(here in rank)) fault("coproc/" here "/ is not a layer that scripts/check_includes.sh knows")
   }
+
+  /system_clock|CLOCK_REALTIME|high_resolution_clock|gettimeofday/ { fault("deadlines go by steady_clock and CLOCK_MONOTONIC") }
 
   /^[ \t]*#[ \t]*include/ {
     total++

@@ -42,6 +42,7 @@ try refused coproc/codec/probe.hpp '#include <boost/pfr.hpp>'
 try refused coproc/shm/probe.hpp '#include <boost/interprocess/mapped_region.hpp>'
 try refused coproc/os/probe.hpp '#include <boost/container/vector.hpp>'
 try refused coproc/stuff/probe.hpp '#include <vector>'
+try refused coproc/pool/probe.hpp 'auto now = std::chrono::system_clock::now();'
 
 try accepted coproc/os/probe.hpp '#include <coproc/error.hpp>'
 try accepted coproc/os/probe.hpp '#include <boost/interprocess/mapped_region.hpp>'
