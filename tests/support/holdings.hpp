@@ -3,6 +3,8 @@
 // compared are a leak check. Test process; free of Catch, so that stress programs with a main of their own use it too.
 #pragma once
 
+#include "support/sanitized.hpp"
+
 #include <algorithm>
 #include <cctype>
 #include <chrono>
@@ -106,7 +108,8 @@ inline holdings take_holdings() {
   }
   for (const auto& [pid, status] : descendants_of(::getpid()))
     s.push_back("process " + std::to_string(pid) + " " + status.name + " " + status.state);
-  for (const int tid : numbers_in("/proc/self/task")) s.push_back("thread " + std::to_string(tid));
+  if (!thread_sanitized)
+    for (const int tid : numbers_in("/proc/self/task")) s.push_back("thread " + std::to_string(tid));
   std::ifstream maps("/proc/self/maps");
   for (std::string line; std::getline(maps, line);)
     if (line.find("memfd:coproc") != line.npos) s.push_back("mapping " + line);
