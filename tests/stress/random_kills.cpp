@@ -78,6 +78,7 @@ public:
     options.max_queue = chance(0.5) ? count(8 + below(24)) : count(0);
     options.max_payload = 2 << 20;
     options.initializer = sign_on;
+    options.max_start_failures = 1'000'000; // the killer also hits workers that are still initializing, as often as it likes
     options.kill_grace = std::chrono::milliseconds(5 + below(40));
     if (chance(0.5)) recycle_workers(options, 20 + below(200));
     for (auto& pid : board_.worker_pid) pid = 0;
