@@ -204,7 +204,8 @@ net::awaitable<R> await_task(task_guard<R> guard) {
 /// and gather; once. Cancelling the wait cancels the call.
 /// \par Drop      an unfinished task that is destroyed without having been awaited is cancelled; detach() lets it go on
 /// \par Threads   cancel() and done() from any thread
-/// \par Lifetime  may outlive the pool: it then has ended with operation_aborted
+/// \par Lifetime  may outlive the pool: it then has ended with operation_aborted. One that was moved from can only be
+///                destroyed
 template <class R>
 class [[nodiscard]] task : public net::awaitable<R> {
 public:
