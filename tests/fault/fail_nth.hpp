@@ -69,7 +69,10 @@ inline int fail_or_not(call c) {
 inline std::vector<int> plausible_errors(call c) {
   switch (c) {
   case call::memfd_create: return {EMFILE, ENFILE, ENOMEM};
-  case call::ftruncate: return {EFBIG, EIO};
+  case call::ftruncate: return {EFBIG, EIO, EINTR};
+  case call::punch_hole: return {EOPNOTSUPP, EINTR};
+  case call::advise:
+  case call::getaffinity: return {EINVAL};
   case call::add_seals: return {EPERM};
   case call::map: return {ENOMEM};
   case call::eventfd:
@@ -82,13 +85,30 @@ inline std::vector<int> plausible_errors(call c) {
   case call::poll: return {ENOMEM, EINTR};
   case call::fork: return {EAGAIN, ENOMEM};
   case call::pidfd_open: return {EMFILE, ENODEV};
-  case call::open:
-  case call::read: return {EMFILE, EACCES};
+  case call::open: return {EMFILE, EACCES, EINTR};
+  case call::read: return {EIO, EINTR};
+  case call::write: return {EACCES, EINTR};
+  case call::dup: return {EMFILE};
+  case call::dup2: return {EMFILE, EINTR};
+  case call::descriptor_flags: return {EBADF};
+  case call::shutdown: return {ENOTCONN};
+  case call::sysconf: return {ENOSYS};
+  case call::futex_wait: return {EAGAIN, EINTR};
+  case call::eventfd_write: // nothing else: a bell that is not full rings
+  case call::epoll_wait:
+  case call::sleep: return {EINTR};
   case call::unshare: return {EPERM};
   case call::wait4: return {EINTR};
-  // A wake-up on mapped memory and a ring of a bell that is not full cannot fail, and nobody could do without.
+  // A wake-up on mapped memory cannot fail, and nobody could do without; nor can what is called with valid arguments, on
+  // what is this process's own.
   case call::futex_wake:
-  case call::eventfd_write: return {};
+  case call::unmap:
+  case call::close:
+  case call::kill:
+  case call::getppid:
+  case call::getrlimit:
+  case call::sigmask:
+  case call::exit: return {};
   default: return {EPERM};
   }
 }
@@ -110,7 +130,11 @@ inline std::vector<int> persistent_errors(call c) {
   case call::punch_hole: return {ENOSYS};
   case call::dup2: return {EMFILE};
   case call::timerfd_settime: return {};
-  default: return plausible_errors(c);
+  default: {
+    auto all = plausible_errors(c);
+    std::erase(all, EINTR);
+    return all;
+  }
   }
 }
 

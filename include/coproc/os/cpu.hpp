@@ -22,16 +22,10 @@ namespace coproc::os {
 
 /// The first 64 KiB of a file; empty if it cannot be read.
 inline std::string read_small_file(const std::string& path) {
-  unique_fd fd(invoke(call::open, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); }));
+  const unique_fd fd = open_file(path.c_str(), O_RDONLY);
   if (!fd) return {};
   std::string text(1 << 16, '\0');
-  std::size_t used = 0;
-  while (used < text.size()) {
-    const auto n = invoke(call::read, [&] { return ::read(fd.get(), text.data() + used, text.size() - used); });
-    if (n <= 0) break;
-    used += static_cast<std::size_t>(n);
-  }
-  text.resize(used);
+  text.resize(read_from_start(fd.get(), text));
   return text;
 }
 
@@ -84,16 +78,23 @@ void each_level(const std::string& root, std::string path, F visit) {
 
 } // namespace detail
 
+inline int get_affinity(std::vector<unsigned char>& mask) noexcept {
+  return invoke(call::getaffinity, [&] {
+    return ::sched_getaffinity(0, mask.size(), reinterpret_cast<cpu_set_t*>(mask.data()));
+  });
+}
+
+inline long system_value(int name) noexcept {
+  return invoke(call::sysconf, [&] { return ::sysconf(name); });
+}
+
 /// CPUs that this process can use at once: affinity mask, then cgroup quota rounded up; at least 1.
 inline unsigned usable_cpus() {
   unsigned cpus = 1;
   std::vector<unsigned char> mask(1 << 13); // 65,536 CPUs
-  const long bytes = ::sched_getaffinity(0, mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())) == 0
-                         ? static_cast<long>(mask.size())
-                         : 0;
-  if (bytes > 0)
+  if (get_affinity(mask) == 0)
     cpus = static_cast<unsigned>(CPU_COUNT_S(mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())));
-  else if (const long online = ::sysconf(_SC_NPROCESSORS_ONLN); online > 0)
+  else if (const long online = system_value(_SC_NPROCESSORS_ONLN); online > 0)
     cpus = static_cast<unsigned>(online);
 
   double quota = std::numeric_limits<double>::infinity();
@@ -116,7 +117,7 @@ inline void pin_to_usable_cpu(unsigned index) {
   std::vector<unsigned char> mask(1 << 13), one(1 << 13);
   auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
   auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
-  if (::sched_getaffinity(0, mask.size(), usable) != 0) throw_errno("sched_getaffinity");
+  if (get_affinity(mask) != 0) throw_errno("sched_getaffinity");
   unsigned skip = index % static_cast<unsigned>(std::max(CPU_COUNT_S(mask.size(), usable), 1));
   for (std::size_t cpu = 0; cpu < mask.size() * 8; ++cpu) {
     if (!CPU_ISSET_S(cpu, mask.size(), usable) || skip-- != 0) continue;
@@ -127,9 +128,11 @@ inline void pin_to_usable_cpu(unsigned index) {
     throw_errno("sched_setaffinity");
 }
 
-/// Bytes of memory that this process may use: the tightest cgroup limit, or the RAM.
+/// Bytes of memory that this process may use: the tightest cgroup limit, or the RAM, or, if nobody knows, a gigabyte.
 inline std::uint64_t usable_memory_bytes() {
-  std::uint64_t bytes = static_cast<std::uint64_t>(::sysconf(_SC_PHYS_PAGES)) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const long pages = system_value(_SC_PHYS_PAGES), page_bytes = system_value(_SC_PAGESIZE);
+  std::uint64_t bytes = std::uint64_t{1} << 30;
+  if (pages > 0 && page_bytes > 0) bytes = static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
   const auto limit = [&](const std::string& file) {
     const std::string text = read_small_file(file);
     if (text.empty() || text[0] < '0' || text[0] > '9') return; // "max", or no such file

@@ -26,13 +26,12 @@ inline unique_fd make_eventfd() {
 inline bool ring(int eventfd) noexcept {
   const std::uint64_t one = 1;
   const auto write_one = [&] {
-    return invoke(call::eventfd_write, [&] { return ::write(eventfd, &one, sizeof one); }) == sizeof one;
+    return invoke_uninterrupted(call::eventfd_write, [&] { return ::write(eventfd, &one, sizeof one); }) == sizeof one;
   };
   if (write_one()) return true;
-  if (errno == EINTR) return write_one();
   if (errno != EAGAIN) return false;
   std::uint64_t counter = 0;
-  invoke(call::read, [&] { return ::read(eventfd, &counter, sizeof counter); });
+  invoke_uninterrupted(call::read, [&] { return ::read(eventfd, &counter, sizeof counter); });
   return write_one();
 }
 

@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // Fault injection: one hook before and after every system call of the os:: table and every store to shared memory. With
 // COPROC_FAULT_POINTS undefined (the default) the hooks are empty and vanish. Any process, any thread.
+//
+// Not in the table, because they cannot fail and change nothing: clocks, getpid, sched_getcpu, sched_yield; nor is what the
+// C library does for its own purposes (stdio, malloc). Short transfers exist for reads of files alone: messages are
+// whole, an eventfd takes eight bytes or none, and /proc takes a write as it is.
 #pragma once
 
 #include <cerrno>
+#include <cstddef>
 
 #if !defined(COPROC_FAULT_POINTS)
 #define COPROC_FAULT_POINTS 0
@@ -13,11 +18,11 @@ namespace coproc::os {
 
 /// Every system call that coproc makes: the denominator of fault injection.
 enum class call : unsigned {
-  memfd_create, ftruncate, add_seals, punch_hole, map,
+  memfd_create, ftruncate, add_seals, punch_hole, map, unmap, advise,
   eventfd, eventfd_write, epoll_create, epoll_ctl, epoll_wait, timerfd_create, timerfd_settime,
-  socketpair, sendmsg, recvmsg, poll,
-  fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup2,
-  setrlimit, setaffinity,
+  socketpair, sendmsg, recvmsg, poll, shutdown,
+  fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup, dup2,
+  descriptor_flags, close, kill, getppid, sleep, setrlimit, getrlimit, setaffinity, getaffinity, sysconf,
   futex_wait, futex_wake, exit,
   count_
 };
@@ -27,11 +32,21 @@ enum class call : unsigned {
 struct fault_hooks {
   int (*before_call)(call) = nullptr;
   void (*after_call)(call) = nullptr;
+  std::size_t (*most_bytes)(call, std::size_t) = nullptr; ///< a read asks for no more than this, at least 1
   void (*before_store)(unsigned site) = nullptr;
   void (*after_store)(unsigned site) = nullptr;
 };
 inline fault_hooks faults;
 #endif
+
+/// How many of `wanted` bytes a read is to ask for: fewer only where a hook wants a short transfer.
+inline std::size_t bytes_to_ask_for(call id, std::size_t wanted) noexcept {
+#if COPROC_FAULT_POINTS
+  if (faults.most_bytes) return faults.most_bytes(id, wanted);
+#endif
+  static_cast<void>(id);
+  return wanted;
+}
 
 /// Runs one system call under the hooks; a call that a hook fails returns -1 with errno set, like a real one.
 template <class F>
@@ -54,6 +69,15 @@ auto invoke(call id, F f) -> decltype(f()) {
   static_cast<void>(id);
   return f();
 #endif
+}
+
+/// The same, again and again while a signal interrupts it.
+template <class F>
+auto invoke_uninterrupted(call id, F f) -> decltype(f()) {
+  for (;;) {
+    const auto result = invoke(id, f);
+    if (result >= 0 || errno != EINTR) return result;
+  }
 }
 
 } // namespace coproc::os

@@ -15,6 +15,7 @@
 #include <limits>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <utility>
 
 namespace coproc::os {
 
@@ -40,24 +41,39 @@ public:
       throw_errno("mmap of shared memory", e.get_native_error() != 0 ? e.get_native_error() : ENOMEM);
     }
     // Payloads belong in no core dump: a crashing worker would otherwise write every touched page of them.
-    ::madvise(region_.get_address(), bytes, MADV_DONTDUMP);
+    advise(MADV_DONTDUMP);
+  }
+  mapping(mapping&& other) noexcept { region_.swap(other.region_); }
+  mapping& operator=(mapping&& other) noexcept {
+    mapping(std::move(other)).region_.swap(region_);
+    return *this;
+  }
+  ~mapping() {
+    if (*this) invoke(call::unmap, [&] { return ipc_region().swap(region_), 0; });
   }
 
   /// No child gets it: a fork server that is made later would hand it, writable and unsealed, to all its workers.
-  void keep_from_children() const noexcept { ::madvise(region_.get_address(), region_.get_size(), MADV_DONTFORK); }
+  void keep_from_children() const noexcept { advise(MADV_DONTFORK); }
 
   std::byte* data() const noexcept { return static_cast<std::byte*>(region_.get_address()); }
   std::size_t size() const noexcept { return region_.get_size(); }
   explicit operator bool() const noexcept { return region_.get_size() != 0; }
 
 private:
-  boost::interprocess::mapped_region region_;
+  using ipc_region = boost::interprocess::mapped_region;
+
+  // Best effort: neither is needed for anything to work.
+  void advise(int what) const noexcept {
+    invoke(call::advise, [&] { return ::madvise(region_.get_address(), region_.get_size(), what); });
+  }
+
+  ipc_region region_;
 };
 
 /// The largest file that this process may create; writing beyond it would raise SIGXFSZ.
 inline std::uint64_t file_size_limit() noexcept {
   rlimit limit{};
-  if (::getrlimit(RLIMIT_FSIZE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+  if (invoke(call::getrlimit, [&] { return ::getrlimit(RLIMIT_FSIZE, &limit); }) != 0 || limit.rlim_cur == RLIM_INFINITY)
     return std::numeric_limits<std::int64_t>::max();
   return limit.rlim_cur;
 }
@@ -68,7 +84,7 @@ inline unique_fd make_memfd(const char* name, std::size_t bytes) {
   unique_fd fd = above_stdio(
       unique_fd(invoke(call::memfd_create, [&] { return ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); })));
   if (!fd) throw_errno("memfd_create");
-  if (invoke(call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); }) != 0)
+  if (invoke_uninterrupted(call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); }) != 0)
     throw_errno("ftruncate of shared memory");
   return fd;
 }
@@ -92,7 +108,7 @@ inline void seal_for_readers(const unique_fd& fd) {
 
 /// Gives the pages of [0, bytes) back; they read as zeros afterwards. Best effort.
 inline void punch_hole(int fd, std::size_t bytes) noexcept {
-  invoke(call::punch_hole, [&] {
+  invoke_uninterrupted(call::punch_hole, [&] {
     return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes));
   });
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Making, watching and ending processes: fork with hygiene, pidfds, exit status. No numeric kill anywhere: a pid may be
-// reused, a pidfd never is.
+// Making, watching and ending processes: fork with hygiene, pidfds, exit status. No numeric kill of what has a pidfd: a pid
+// may be reused, a pidfd never is.
 #pragma once
 
 #include <coproc/os/error.hpp>
@@ -67,12 +67,24 @@ struct exit_report {
 /// Reaps a child that is dead, or says that nobody knows (somebody else's waitpid took it, SIGCHLD is ignored).
 inline exit_report reap(pid_t pid) noexcept {
   exit_report r;
-  pid_t got;
-  do {
-    got = invoke(call::wait4, [&] { return ::wait4(pid, &r.status, WNOHANG | __WALL, &r.usage); });
-  } while (got < 0 && errno == EINTR);
-  r.known = got == pid;
+  r.known = invoke_uninterrupted(call::wait4, [&] { return ::wait4(pid, &r.status, WNOHANG | __WALL, &r.usage); }) == pid;
   return r;
+}
+
+/// Kills and reaps a child that was just forked and has no pidfd. The one numeric kill: nobody has reaped it, so its pid
+/// cannot have been reused.
+inline void end_new_child(pid_t pid) noexcept {
+  invoke(call::kill, [&] { return ::kill(pid, SIGKILL); });
+  invoke_uninterrupted(call::wait4, [&] { return ::waitpid(pid, nullptr, __WALL); });
+}
+
+inline pid_t parent() noexcept {
+  return invoke(call::getppid, [] { return ::getppid(); });
+}
+
+/// As ps and top show this process; at most 15 characters count.
+inline void set_name(const char* name) noexcept {
+  invoke(call::prctl, [&] { return ::prctl(PR_SET_NAME, name); });
 }
 
 /// Exactly one thread in this process? Asked of the kernel: unshare(CLONE_THREAD) is refused with EINVAL in a threaded
@@ -91,7 +103,7 @@ inline bool single_threaded() noexcept {
   constexpr int tolerated = 1;
 #endif
   for (int attempt = 0; attempt < 20; ++attempt) {
-    if (attempt > 0) ::usleep(500);
+    if (attempt > 0) invoke(call::sleep, [] { return ::usleep(500); });
     if (tolerated == 1) {
       if (invoke(call::unshare, [] { return ::unshare(CLONE_THREAD); }) == 0) return true;
       if (errno != EINVAL) return true; // cannot tell (a seccomp filter): the kernel has not said no
@@ -113,9 +125,11 @@ public:
   block_signals() noexcept {
     sigset_t all;
     ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &old_);
+    invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &all, &old_); });
   }
-  ~block_signals() { ::pthread_sigmask(SIG_SETMASK, &old_, nullptr); }
+  ~block_signals() {
+    invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &old_, nullptr); });
+  }
   block_signals(const block_signals&) = delete;
   block_signals& operator=(const block_signals&) = delete;
 
@@ -149,15 +163,19 @@ inline void clean_child(std::span<const int> keep) noexcept {
   }
   invoke(call::close_range, [&] { return ::close_range(next, ~0u, 0); });
 
-  const int null = invoke(call::open, [] { return ::open("/dev/null", O_RDWR | O_CLOEXEC); });
+  const auto is_open = [](int fd) {
+    return invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0;
+  };
+  unique_fd opened = open_file("/dev/null", O_RDWR);
+  const int null = opened.get();
   for (const int standard : {0, 1, 2}) {
-    if (null < 0 || (standard != 0 && null != standard && ::fcntl(standard, F_GETFD) >= 0)) continue;
+    if (null < 0 || (standard != 0 && null != standard && is_open(standard))) continue;
     if (null == standard)
-      ::fcntl(null, F_SETFD, 0); // for what a task may exec
+      invoke(call::descriptor_flags, [&] { return ::fcntl(null, F_SETFD, 0); }); // for what a task may exec
     else
-      invoke(call::dup2, [&] { return ::dup2(null, standard); });
+      invoke_uninterrupted(call::dup2, [&] { return ::dup2(null, standard); });
   }
-  if (null > 2) ::close(null);
+  if (null >= 0 && null <= 2) opened.release();
 
   sigset_t none;
   ::sigemptyset(&none);
@@ -167,12 +185,11 @@ inline void clean_child(std::span<const int> keep) noexcept {
 /// Adds to this process's oom_score_adj (at most 1000), which it inherited: when memory runs out, it is to go first.
 /// Raising needs no privilege; where there is no /proc, nothing happens.
 inline void raise_oom_score(int by) noexcept {
-  const unique_fd fd(
-      invoke(call::open, [] { return ::open("/proc/self/oom_score_adj", O_RDWR | O_CLOEXEC); }));
+  const unique_fd fd = open_file("/proc/self/oom_score_adj", O_RDWR);
   char text[16] = {};
-  if (!fd || invoke(call::read, [&] { return ::read(fd.get(), text, sizeof text - 1); }) <= 0) return;
+  if (!fd || read_from_start(fd.get(), {text, sizeof text - 1}) == 0) return;
   const int length = std::snprintf(text, sizeof text, "%d", std::min(std::atoi(text) + by, 1000));
-  invoke(call::write, [&] { return ::pwrite(fd.get(), text, static_cast<std::size_t>(length), 0); });
+  invoke_uninterrupted(call::write, [&] { return ::pwrite(fd.get(), text, static_cast<std::size_t>(length), 0); });
 }
 
 [[noreturn]] inline void exit_now(int status) noexcept {

@@ -44,10 +44,13 @@ inline int send_message(int socket, std::span<const std::byte> message, std::spa
     c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
   }
-  for (;;) {
-    if (invoke(call::sendmsg, [&] { return ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT); }) >= 0) return 0;
-    if (errno != EINTR) return errno;
-  }
+  const auto n = invoke_uninterrupted(call::sendmsg, [&] { return ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT); });
+  return n >= 0 ? 0 : errno;
+}
+
+/// SHUT_RD, SHUT_WR or SHUT_RDWR: for all who hold a copy of the socket.
+inline void shut_down(int socket, int how) noexcept {
+  invoke(call::shutdown, [&] { return ::shutdown(socket, how); });
 }
 
 struct received {
@@ -68,10 +71,8 @@ inline received receive_message(int socket, std::span<std::byte> buffer, bool wa
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof control;
-  ssize_t n;
-  do {
-    n = invoke(call::recvmsg, [&] { return ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT)); });
-  } while (n < 0 && errno == EINTR);
+  const ssize_t n = invoke_uninterrupted(
+      call::recvmsg, [&] { return ::recvmsg(socket, &header, MSG_CMSG_CLOEXEC | (wait ? 0 : MSG_DONTWAIT)); });
   if (n < 0) {
     r.error = errno;
     return r;

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// An owning file descriptor. Any process, any thread; no policy.
+// An owning file descriptor, and reading what files say. Any process, any thread; no policy.
 #pragma once
 
+#include <coproc/os/fault.hpp>
+
 #include <fcntl.h>
+#include <span>
 #include <unistd.h>
 #include <utility>
 
@@ -25,7 +28,7 @@ public:
 
   // close() is never retried: on Linux the descriptor is gone even after EINTR.
   void reset(int fd = -1) noexcept {
-    if (fd_ >= 0) ::close(fd_);
+    if (fd_ >= 0) invoke(call::close, [&] { return ::close(fd_); });
     fd_ = fd;
   }
 
@@ -33,11 +36,35 @@ private:
   int fd_ = -1;
 };
 
+/// A copy of fd, above 2; empty, with errno, where none can be made.
+inline unique_fd duplicate(int fd) noexcept {
+  return unique_fd(invoke(call::dup, [&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 3); }));
+}
+
 /// fd, or a copy of it above 2: where the application has closed stdin, stdout or stderr, a new descriptor takes that
 /// place, and whatever prints would write into it. Empty, with errno, where no copy can be made.
 inline unique_fd above_stdio(unique_fd fd) noexcept {
   if (!fd || fd.get() > 2) return fd;
-  return unique_fd(::fcntl(fd.get(), F_DUPFD_CLOEXEC, 3));
+  return duplicate(fd.get());
+}
+
+/// Not above stdin, stdout and stderr: for what is closed soon, or is to take their place. Empty, with errno, on failure.
+inline unique_fd open_file(const char* path, int flags) noexcept {
+  return unique_fd(invoke_uninterrupted(call::open, [&] { return ::open(path, flags | O_CLOEXEC); }));
+}
+
+/// As much of a file, from its beginning, as there is and fits; 0 also if it cannot be read to its end.
+inline std::size_t read_from_start(int fd, std::span<char> text) noexcept {
+  std::size_t used = 0;
+  while (used < text.size()) {
+    const auto n = invoke_uninterrupted(call::read, [&] {
+      return ::pread(fd, text.data() + used, bytes_to_ask_for(call::read, text.size() - used), static_cast<off_t>(used));
+    });
+    if (n < 0) return 0;
+    if (n == 0) break;
+    used += static_cast<std::size_t>(n);
+  }
+  return used;
 }
 
 } // namespace coproc::os

@@ -148,10 +148,7 @@ public:
     s.pidfd = os::open_pidfd(s.pid);
     if (!s.pidfd) {
       s.error = errno;
-      // The one numeric kill: an unreaped child of ours, so the pid cannot have been reused.
-      ::kill(s.pid, SIGKILL);
-      while (::waitpid(s.pid, nullptr, __WALL) < 0 && errno == EINTR) {
-      }
+      os::end_new_child(s.pid);
     }
     return s;
   }
@@ -202,7 +199,7 @@ inline bool preload_and_report(fork_server_config& config, fork_server_os& os_po
 
 /// Runs in the child of the front end, all signals still blocked. Does not return.
 [[noreturn]] inline void fork_server_main(fork_server_config& config) noexcept {
-  ::prctl(PR_SET_NAME, "coproc-server");
+  os::set_name("coproc-server");
   const int keep[] = {config.socket.get(), config.front_end.get()};
   os::clean_child(keep);
   fork_server_os policy(config);

@@ -44,10 +44,10 @@ inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::u
   auto [ours, theirs] = os::make_socketpair();
   made.record->handles.control = std::move(ours);
   // Nobody reads there: what a worker sent, descriptors included, would lie in the queue and use up the user's quota.
-  ::shutdown(made.record->handles.control.get(), SHUT_RD);
+  os::shut_down(made.record->handles.control.get(), SHUT_RD);
   made.for_worker.control = std::move(theirs);
   made.record->handles.eventfd = os::make_eventfd();
-  made.for_worker.eventfd = os::unique_fd(::fcntl(made.record->handles.eventfd.get(), F_DUPFD_CLOEXEC, 3));
+  made.for_worker.eventfd = os::duplicate(made.record->handles.eventfd.get());
   if (!made.for_worker.eventfd) os::throw_errno("dup of an eventfd");
   return made;
 }

@@ -233,8 +233,7 @@ private:
   void came_up(worker_record& w) {
     // EXITED always follows STARTED, so the pid has not been reused; if it is dead already, reading says ESRCH.
     const std::string path = "/proc/" + std::to_string(w.handles.pid) + "/statm";
-    w.handles.statm = os::above_stdio(
-        os::unique_fd(os::invoke(os::call::open, [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); })));
+    w.handles.statm = os::above_stdio(os::open_file(path.c_str(), O_RDONLY));
     if (options_.observe_starts) starts_seen_.push_back({w.index, w.handles.pid});
   }
 

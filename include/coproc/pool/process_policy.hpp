@@ -67,7 +67,7 @@ public:
   std::uint64_t private_bytes(const worker_record& w) const noexcept {
     char text[128] = {};
     const int fd = w.handles.statm.get();
-    if (fd < 0 || os::invoke(os::call::read, [&] { return ::pread(fd, text, sizeof text - 1, 0); }) <= 0) return 0;
+    if (fd < 0 || os::read_from_start(fd, {text, sizeof text - 1}) == 0) return 0;
     unsigned long long size = 0, resident = 0, shared = 0;
     if (std::sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 || resident < shared) return 0;
     return (resident - shared) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));

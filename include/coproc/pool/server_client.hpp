@@ -44,9 +44,7 @@ public:
     pidfd_ = os::open_pidfd(pid);
     if (!pidfd_) {
       const int error = errno;
-      ::kill(pid, SIGKILL); // an unreaped child: its pid cannot have been reused
-      while (::waitpid(pid, nullptr, 0) < 0 && errno == EINTR) {
-      }
+      os::end_new_child(pid);
       os::throw_errno("pidfd_open", error);
     }
     await_ready();
@@ -96,12 +94,12 @@ public:
 
   /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy of
   /// the socket, and closing would not tell.
-  void dismiss() noexcept { ::shutdown(socket_.get(), SHUT_WR); }
+  void dismiss() noexcept { os::shut_down(socket_.get(), SHUT_WR); }
 
   /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
   void end(std::chrono::steady_clock::time_point deadline) noexcept {
     if (pid_ <= 0) return;
-    ::shutdown(socket_.get(), SHUT_RDWR);
+    os::shut_down(socket_.get(), SHUT_RDWR);
     socket_.reset();
     if (pidfd_ && !os::wait_dead(pidfd_.get(), deadline)) {
       os::send_signal(pidfd_.get(), SIGKILL);

@@ -116,10 +116,10 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
                                      const worker_settings& settings) noexcept {
   // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
   os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
-  if (::getppid() != server) os::exit_now(exit_set_up_failed);
+  if (os::parent() != server) os::exit_now(exit_set_up_failed);
   char name[16];
   std::snprintf(name, sizeof name, "coproc-%u", start.index % 100'000);
-  ::prctl(PR_SET_NAME, name);
+  os::set_name(name);
   const int keep[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
   os::clean_child(keep);
 
@@ -136,7 +136,7 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
     detail::run_initializer(settings.initializer, start.index);
     // A change of credentials, for which the initializer is the place, clears it.
     os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
-    if (::getppid() != server) os::exit_now(exit_set_up_failed);
+    if (os::parent() != server) os::exit_now(exit_set_up_failed);
     shm::store(shm::site::phase, m.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::initialized),
                std::memory_order_release);
 
