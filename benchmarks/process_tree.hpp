@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// Processes of the benchmark: forked peers that never outlive it, and the CPU time of this process and everything below
+// Processes of the benchmark: forked peers that never outlive it, and the CPU time of a process and everything below
 // it, workers and their helpers included. Linux only; includes nothing of coproc.
 #pragma once
 
+#include <cerrno>
 #include <csignal>
 #include <cstdlib>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <sstream>
 #include <string>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -39,22 +41,32 @@ public:
     ::waitpid(pid_, nullptr, 0);
   }
 
+  pid_t pid() const { return pid_; }
+  /// Until it has ended by itself.
+  void wait() { ::waitpid(std::exchange(pid_, -1), nullptr, 0); }
+
 private:
   pid_t pid_;
 };
 
-/// This process and all its descendants.
+/// /proc/<pid>/stat from its third field on: state, parent, ...; empty if the process is gone.
+inline std::istringstream stat_of(const std::string& pid) {
+  std::ifstream file("/proc/" + pid + "/stat");
+  std::string text;
+  std::getline(file, text);
+  const auto after_name = text.rfind(')'); // the name may contain anything
+  return std::istringstream(after_name == std::string::npos ? "" : text.substr(after_name + 1));
+}
+
+/// This process and all its descendants, parents first.
 inline std::vector<pid_t> process_tree() {
   std::multimap<pid_t, pid_t> children;
   for (const auto& entry : std::filesystem::directory_iterator("/proc")) {
     const std::string name = entry.path().filename();
     if (name.find_first_not_of("0123456789") != std::string::npos) continue;
-    std::ifstream stat(entry.path() / "stat");
-    std::string text;
-    std::getline(stat, text);
-    const auto after_name = text.rfind(')'); // the name may contain anything
-    if (after_name == std::string::npos || text.size() < after_name + 5) continue;
-    children.emplace(std::atoi(text.c_str() + after_name + 4), std::atoi(name.c_str()));
+    std::string state;
+    pid_t parent = 0;
+    if (stat_of(name) >> state >> parent) children.emplace(parent, std::atoi(name.c_str()));
   }
   std::vector<pid_t> tree{::getpid()};
   for (std::size_t i = 0; i < tree.size(); ++i) {
@@ -64,7 +76,8 @@ inline std::vector<pid_t> process_tree() {
   return tree;
 }
 
-/// CPU seconds that these processes have used so far, all their threads included.
+/// CPU seconds that these processes have used so far, all their threads included, and their children that have ended.
+/// The latter come in clock ticks (10 ms).
 inline double cpu_seconds(const std::vector<pid_t>& processes) {
   double total = 0;
   for (const pid_t pid : processes) {
@@ -72,6 +85,11 @@ inline double cpu_seconds(const std::vector<pid_t>& processes) {
     timespec used;
     if (::clock_getcpuclockid(pid, &clock) != 0 || ::clock_gettime(clock, &used) != 0) continue; // it is gone
     total += static_cast<double>(used.tv_sec) + 1e-9 * static_cast<double>(used.tv_nsec);
+    auto stat = stat_of(std::to_string(pid));
+    std::string skipped;
+    for (int field = 3; field <= 15; ++field) stat >> skipped;
+    double user = 0, system = 0; // fields 16 and 17: of children that were waited for
+    if (stat >> user >> system) total += (user + system) / static_cast<double>(::sysconf(_SC_CLK_TCK));
   }
   return total;
 }

@@ -1,138 +1,140 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the benchmark says: medians, spread and ratios as a table on stdout, the same as JSON in a file, and on which
-// machine. Pure text and arithmetic; includes nothing of coproc.
+// What the benchmark says: each row with its arms and goals while it goes, all goals with their verdicts at the end, and
+// everything as JSON in a file. Includes nothing of coproc.
 #pragma once
 
-#include <algorithm>
-#include <cmath>
-#include <fmt/format.h>
+#include "machine.hpp"
+#include "row.hpp"
+
+#include <ctime>
+#include <fmt/chrono.h>
 #include <fstream>
-#include <sched.h>
 #include <stdexcept>
 #include <string>
-#include <sys/utsname.h>
-#include <utility>
 #include <vector>
 
 namespace bench {
 
-/// All runs of one peer in one setting, in the order in which they alternated with those of the other peers.
-struct row {
-  std::string peer;
-  std::vector<double> nanoseconds;    ///< per task, one number per run
-  double cpu_seconds = 0;             ///< of all runs together, all processes
-  double wall_seconds = 0, tasks = 0; ///< of all runs together
-};
-
-struct section {
-  std::string title;
-  std::vector<row> rows;
-};
-
-inline double median(std::vector<double> values) {
-  if (values.empty()) return std::nan("");
-  std::ranges::sort(values);
-  const std::size_t middle = values.size() / 2;
-  return values.size() % 2 != 0 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+inline std::string limit_text(const judgement& j) {
+  return (j.wanted == at_most ? "<= " : ">= ") + text(j.limit, j.u);
 }
 
-/// Median of the ratios run by run: neighbours in time saw the same machine.
-inline double ratio(const row& of, const row& to) {
-  std::vector<double> ratios;
-  for (std::size_t i = 0; i < std::min(of.nanoseconds.size(), to.nanoseconds.size()); ++i)
-    ratios.push_back(of.nanoseconds[i] / to.nanoseconds[i]);
-  return median(std::move(ratios));
-}
-
-/// Three significant digits and a unit: 183 ns, 9.72 us, 12.1 ms.
-inline std::string time_text(double nanoseconds) {
-  const char* unit = "ns";
-  for (const char* larger : {"us", "ms", "s"}) {
-    if (nanoseconds < 999.5) break;
-    nanoseconds /= 1000;
-    unit = larger;
+inline std::string verdict_text(const judgement& j) {
+  switch (j.is) {
+  case verdict::met: return "met";
+  case verdict::not_decidable: return "not decidable here";
+  case verdict::not_measured: return "not measured: " + j.why;
+  case verdict::missed: break;
   }
-  return fmt::format("{:.{}f} {}", nanoseconds, nanoseconds < 9.995 ? 2 : nanoseconds < 99.95 ? 1 : 0, unit);
+  if (j.limit == 0) return "missed";
+  return fmt::format("missed by {:.0f} %", 100 * std::abs(j.median - j.limit) / std::abs(j.limit));
 }
 
-inline std::string ratio_text(double value) {
-  return std::isnan(value) ? "-" : fmt::format("{:.{}f}", value, value < 9.995 ? 2 : value < 99.95 ? 1 : 0);
+inline std::string range_text(const judgement& j) {
+  if (j.runs.size() < 2) return "";
+  return text(j.range.least, j.u) + " .. " + text(j.range.most, j.u);
 }
 
-struct machine {
-  std::string cpu = "unknown", kernel, compiler, commit;
-  int usable_cpus = 0;
-  double load = 0; ///< runnable processes on average in the minute before
-
-  explicit machine(std::string git_commit) : commit(std::move(git_commit)) {
-    std::ifstream cpuinfo("/proc/cpuinfo");
-    for (std::string line; std::getline(cpuinfo, line);)
-      if (line.starts_with("model name")) cpu = line.substr(line.find(':') + 2);
-    utsname name{};
-    if (::uname(&name) == 0) kernel = fmt::format("{} {} {}", name.sysname, name.release, name.machine);
-#if defined(__clang__)
-    compiler = "clang " __clang_version__;
-#else
-    compiler = "g++ " __VERSION__;
-#endif
-#if !defined(__OPTIMIZE__)
-    compiler += ", NOT OPTIMISED";
-#endif
-    std::ifstream("/proc/loadavg") >> load;
-    cpu_set_t set;
-    if (::sched_getaffinity(0, sizeof set, &set) == 0) usable_cpus = CPU_COUNT(&set);
+class report {
+public:
+  void add(row_result result) {
+    print(result);
+    rows_.push_back(std::move(result));
   }
-};
 
-/// 2.80 M, 359 k, 139.
-inline std::string rate_text(double per_second) {
-  const char* unit = "";
-  for (const char* larger : {" k", " M", " G"}) {
-    if (per_second < 999.5) break;
-    per_second /= 1000;
-    unit = larger;
-  }
-  return fmt::format("{:.{}f}{}", per_second, per_second < 9.995 ? 2 : per_second < 99.95 ? 1 : 0, unit);
-}
-
-/// The two ratio columns divide by the first row and by the second row.
-inline void print(const section& s) {
-  const row &first = s.rows.at(0), &second = s.rows.at(1);
-  fmt::print("\n{}\n", s.title);
-  fmt::print("  {:<27}{:>9}  {:<20}{:>9}{:>13}{:>10}{:>8}{:>6}\n", "", "median", "min .. max", "/ " + first.peer,
-             "/ " + second.peer, "tasks/s", "CPU s", "CPUs");
-  for (const row& r : s.rows) {
-    const auto [least, most] = std::ranges::minmax(r.nanoseconds);
-    fmt::print("  {:<27}{:>9}  {:<20}{:>9}{:>13}{:>10}{:>8.2f}{:>6.2f}\n", r.peer, time_text(median(r.nanoseconds)),
-               time_text(least) + " .. " + time_text(most), ratio_text(ratio(r, first)), ratio_text(ratio(r, second)),
-               rate_text(1e9 / median(r.nanoseconds)), r.cpu_seconds, r.cpu_seconds / r.wall_seconds);
-  }
-}
-
-inline void write_json(const std::string& path, const machine& m, const std::vector<section>& sections) {
-  const auto quoted = [](const std::string& text) {
-    std::string out = "\"";
-    for (const char c : text) {
-      if (c == '"' || c == '\\') out += '\\';
-      out += c;
+  /// Every goal, one line each.
+  void print_goals() const {
+    fmt::print("\n{:<60}{:>11}  {:<24}{:>12}  {}\n", "goals", "median", "spread", "goal", "verdict");
+    int counts[4] = {};
+    for (const row_result& r : rows_) {
+      if (!r.judgements.empty()) fmt::print("{}\n", r.title);
+      for (const judgement& j : r.judgements) {
+        print(j);
+        ++counts[static_cast<int>(j.is)];
+      }
     }
-    return out + '"';
-  };
-  std::string json =
-      fmt::format("{{\"cpu\": {}, \"usable_cpus\": {}, \"load\": {}, \"kernel\": {}, \"compiler\": {}, \"commit\": "
-                  "{},\n \"sections\": [",
-                  quoted(m.cpu), m.usable_cpus, m.load, quoted(m.kernel), quoted(m.compiler), quoted(m.commit));
-  for (const section& s : sections) {
-    json += fmt::format("{}\n  {{\"title\": {}, \"rows\": [", &s == &sections.front() ? "" : ",", quoted(s.title));
-    for (const row& r : s.rows)
-      json += fmt::format(
-          "{}\n    {{\"peer\": {}, \"tasks\": {:.0f}, \"cpu_seconds\": {:.3f}, \"nanoseconds_per_task\": [{:.2f}]}}",
-          &r == &s.rows.front() ? "" : ",", quoted(r.peer), r.tasks, r.cpu_seconds, fmt::join(r.nanoseconds, ", "));
+    fmt::print("{} met, {} missed, {} not decidable here, {} not measured\n", counts[0], counts[1], counts[2], counts[3]);
+  }
+
+  void write_json(const std::string& path, const settings& set, const machine& m) const {
+    std::string json = fmt::format(
+        "{{\"cpu\": {}, \"usable_cpus\": {}, \"kernel\": {}, \"compiler\": {}, \"commit\": {}, \"command\": {},\n"
+        " \"date\": \"{:%Y-%m-%d %H:%M}\", \"load_before\": {}, \"runs\": {}, \"seconds_per_run\": {},\n \"rows\": [",
+        quoted(m.cpu), m.usable_cpus, quoted(m.kernel), quoted(m.compiler), quoted(set.commit), quoted(set.command),
+        fmt::gmtime(std::time(nullptr)), number(m.load), set.runs(), number(set.seconds_per_run()));
+    for (const row_result& r : rows_) {
+      json += &r == &rows_.front() ? "" : ",";
+      append(json, r);
+    }
+    json += "]}\n";
+    std::ofstream file(path);
+    if (!(file << json << std::flush)) throw std::runtime_error("cannot write " + path);
+  }
+
+private:
+  static void print(const judgement& j) {
+    fmt::print("  {:<58}{:>11}  {:<24}{:>12}  {}\n", j.what, text(j.median, j.u), range_text(j), limit_text(j),
+               verdict_text(j));
+  }
+
+  static void print(const row_result& r) {
+    fmt::print("\n{}\n", r.title);
+    if (!r.arms.empty())
+      fmt::print("  {:<40}{:>9}  {:<22}{:>10}{:>9}{:>6}\n", r.id, "median", "spread", r.tasks_per_second ? "tasks/s" : "",
+                 "CPU s", "CPUs");
+    for (const arm_result& a : r.arms) {
+      for (std::size_t v = 0; v < r.value_names.size(); ++v) {
+        std::vector<double> values;
+        for (const run_values& run : a.runs) values.push_back(run.at(v));
+        const interval range = spread(values);
+        const double middle = median(values);
+        const std::string name = r.value_names.size() == 1 ? a.name : a.name + ", " + r.value_names[v];
+        fmt::print("  {:<40}{:>9}  {:<22}", name, text(middle, r.u), text(range.least, r.u) + " .. " + text(range.most, r.u));
+        if (v == 0)
+          fmt::print("{:>10}{:>9.3f}{:>6.2f}", r.tasks_per_second ? rate_text(1e9 / middle) : "", a.cpu_seconds,
+                     a.cpu_seconds / a.wall_seconds);
+        fmt::print("\n");
+      }
+    }
+    for (const std::string& m : r.missing) fmt::print("  left out: {}\n", m);
+    for (const judgement& j : r.judgements) print(j);
+    std::fflush(stdout);
+  }
+
+  static std::string numbers(const std::vector<double>& values) {
+    std::string out = "[";
+    for (const double& v : values) out += (&v == values.data() ? "" : ", ") + number(v);
+    return out + "]";
+  }
+
+  static void append(std::string& json, const row_result& r) {
+    static constexpr const char* units[] = {"ns", "x", "", "B", "s"};
+    static constexpr const char* verdicts[] = {"met", "missed", "not decidable here", "not measured"};
+    json += fmt::format("\n  {{\"id\": {}, \"title\": {}, \"unit\": \"{}\", \"values\": [", quoted(r.id), quoted(r.title),
+                        units[static_cast<int>(r.u)]);
+    for (const std::string& name : r.value_names) json += (&name == &r.value_names.front() ? "" : ", ") + quoted(name);
+    json += "],\n   \"arms\": [";
+    for (const arm_result& a : r.arms) {
+      json += fmt::format("{}\n    {{\"name\": {}, \"tasks\": {:.0f}, \"cpu_seconds\": {:.4f}, \"wall_seconds\": {:.4f}, "
+                          "\"runs\": [",
+                          &a == &r.arms.front() ? "" : ",", quoted(a.name), a.tasks, a.cpu_seconds, a.wall_seconds);
+      for (const run_values& run : a.runs) json += (&run == &a.runs.front() ? "" : ", ") + numbers(run);
+      json += "]}";
+    }
+    json += "],\n   \"missing\": [";
+    for (const std::string& m : r.missing) json += (&m == &r.missing.front() ? "" : ", ") + quoted(m);
+    json += "],\n   \"goals\": [";
+    for (const judgement& j : r.judgements)
+      json += fmt::format("{}\n    {{\"what\": {}, \"median\": {}, \"spread\": [{}, {}], \"unit\": \"{}\", \"goal\": {}, "
+                          "\"verdict\": {}, \"text\": [{}, {}, {}, {}], \"runs\": {}}}",
+                          &j == &r.judgements.front() ? "" : ",", quoted(j.what), number(j.median), number(j.range.least),
+                          number(j.range.most), units[static_cast<int>(j.u)], quoted(limit_text(j)),
+                          quoted(verdicts[static_cast<int>(j.is)]), quoted(text(j.median, j.u)), quoted(range_text(j)),
+                          quoted(limit_text(j)), quoted(verdict_text(j)), numbers(j.runs));
     json += "]}";
   }
-  json += "]}\n";
-  std::ofstream file(path);
-  if (!(file << json << std::flush)) throw std::runtime_error("cannot write " + path);
-}
+
+  std::vector<row_result> rows_;
+};
 
 } // namespace bench

@@ -1,18 +1,25 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
-# Builds the benchmarks of coproc and prints one table; installs what is missing first, see setup.sh. What is measured,
-# and how, is said at the top of benchmarks/round_trip.cpp.
-# usage: bench.sh [--quick] [--out FILE]    (FILE gets the same as JSON; benchmarks/results/ is the place for it)
+# Builds the benchmark of coproc and prints the whole table; installs what is missing first, see setup.sh. With --out also
+# writes the results as JSON and draws the charts beside it. docs/performance.md says how it measures.
+# usage: bench.sh [--quick] [--only ROW] [--out FILE.json]    (benchmarks/results/ is the place for FILE)
 set -eu
 caller=$PWD
 cd "$(dirname "$0")/.."
 
-usage() { echo "usage: bench.sh [--quick] [--out FILE]" >&2; exit 2; }
+usage() { echo "usage: bench.sh [--quick] [--only ROW] [--out FILE.json]" >&2; exit 2; }
+command="sh scripts/bench.sh"
 quick=
+only=
 out=
 while [ $# -gt 0 ]; do
   case $1 in
-  --quick) quick=--quick ;;
+  --quick) quick=--quick command="$command --quick" ;;
+  --only)
+    [ $# -ge 2 ] || usage
+    shift
+    only=$1 command="$command --only $1"
+    ;;
   --out)
     [ $# -ge 2 ] || usage
     shift
@@ -24,12 +31,35 @@ while [ $# -gt 0 ]; do
   shift
 done
 
-sh scripts/setup.sh release
-echo "coproc: building the benchmarks in build/release"
+sh scripts/setup.sh release bench
+echo "coproc: building the benchmark in build/release"
 cmake --build --preset release --target coproc.benchmarks
 
-set -- --commit "$(git describe --always --dirty 2>/dev/null || echo unknown)"
-if [ -n "$quick" ]; then set -- "$@" --quick; fi
-if [ -n "$out" ]; then set -- "$@" --out "$out"; fi
-if command -v python3 >/dev/null 2>&1; then set -- "$@" --python-script benchmarks/process_pool_executor.py; fi
-exec build/release/benchmarks/coproc.bench.round_trip "$@"
+build=$PWD/build/release/benchmarks
+piscina=$build/piscina
+if command -v npm >/dev/null 2>&1 && ! cmp -s benchmarks/peers/piscina/package-lock.json "$piscina/installed"; then
+  mkdir -p "$piscina"
+  cp benchmarks/peers/piscina/package.json benchmarks/peers/piscina/package-lock.json "$piscina"
+  echo "coproc: installing piscina with npm in build/release/benchmarks/piscina"
+  if (cd "$piscina" && npm ci --no-audit --no-fund >npm.log 2>&1); then
+    cp "$piscina/package-lock.json" "$piscina/installed"
+  else
+    echo "coproc: npm could not install piscina, see $piscina/npm.log"
+  fi
+fi
+
+set -- --sources "$PWD/benchmarks" --build "$build" --command "$command"
+set -- "$@" --commit "$(git describe --always --dirty 2>/dev/null || echo unknown)"
+[ -z "$quick" ] || set -- "$@" --quick
+[ -z "$only" ] || set -- "$@" --only "$only"
+[ -z "$out" ] || set -- "$@" --out "$out"
+"$build/coproc.bench" "$@"
+
+[ -n "$out" ] || exit 0
+# The first Python that can draw: Debian's matplotlib belongs to Debian's Python.
+for python in python3 /usr/bin/python3; do
+  if "$python" -c 'import matplotlib' 2>/dev/null; then
+    exec "$python" benchmarks/charts.py "$out"
+  fi
+done
+echo "coproc: no charts: matplotlib is not installed"

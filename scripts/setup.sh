@@ -2,18 +2,22 @@
 # SPDX-License-Identifier: BSL-1.0
 # Makes this machine ready to build coproc and configures a build: installs with apt what is missing, and only that
 # (as root, or through sudo), then runs cmake --preset. Where apt cannot help, CMake downloads the libraries instead.
-# usage: setup.sh [preset]             (default: release; the presets are in CMakePresets.json)
+# usage: setup.sh [preset [bench]]     (default: release; the presets are in CMakePresets.json; bench: also what only
+#                                      scripts/bench.sh uses, which measures what it finds where they cannot be had)
 set -eu
 cd "$(dirname "$0")/.."
 preset=${1:-release}
+purpose=${2:-}
 
 have_command() { command -v "$1" >/dev/null 2>&1; }
 # The run-time libraries of clang's sanitizers are a package of their own.
 have_clang() { echo 'int main() {}' | "clang++-$1" -fsanitize=address -x c++ - -o /dev/null 2>/dev/null; }
 have_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+draws() { python3 -c 'import matplotlib' 2>/dev/null || /usr/bin/python3 -c 'import matplotlib' 2>/dev/null; }
 
 # need <test> <argument> <package>...: adds the packages to the list to install if `test argument` fails.
 missing=
+optional=
 need() {
   "$1" "$2" || { shift 2; missing="$missing $*"; }
 }
@@ -32,6 +36,20 @@ list_missing() {
   case $preset in
   clang | asan-ubsan) need have_clang 19 clang-19 libclang-rt-19-dev ;;
   esac
+}
+
+list_optional() {
+  required=$missing
+  missing=
+  if [ "$purpose" = bench ]; then
+    need have_header oneapi/tbb/task_arena.h libtbb-dev
+    need have_command python3 python3
+    need draws "" python3-matplotlib
+    need have_command node nodejs
+    need have_command npm npm
+  fi
+  optional=$missing
+  missing=$required
 }
 
 as_root() {
@@ -64,6 +82,7 @@ install_missing() {
 
 boost_package=libboost1.81-dev
 list_missing
+list_optional
 fetch=OFF
 if [ -n "$missing" ]; then
   if have_command apt-get && { [ "$(id -u)" = 0 ] || have_command sudo; }; then
@@ -77,6 +96,15 @@ if [ -n "$missing" ]; then
     echo "coproc: CMake downloads Asio, Boost, fmt and Catch2 where they are missing (FetchContent, pinned by hash);"
     echo "coproc: without Nettle two examples are left out, without spin the models are not checked"
   fi
+fi
+
+# One by one, so that one that cannot be had does not take the others with it.
+if [ -n "$optional" ] && have_command apt-get && { [ "$(id -u)" = 0 ] || have_command sudo; }; then
+  echo "coproc: installing with apt, for the benchmark only:$optional"
+  apt_get update || true
+  for package in $optional; do
+    apt_get install -y --no-install-recommends --no-remove "$package" || echo "coproc: apt could not install $package"
+  done
 fi
 
 # Without Ninja, make does.

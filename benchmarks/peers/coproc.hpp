@@ -1,14 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// coproc itself, with default options but for the number of workers. Made before the first thread of the process.
+// coproc itself, with default options but for the number of workers. Made before the first thread of its process.
 #pragma once
 
 #include "../front_end.hpp"
 #include "../work.hpp"
 
 #include <coproc/coproc.hpp>
-
-#include <cstddef>
-#include <span>
 
 namespace bench {
 
@@ -20,16 +17,9 @@ public:
     return coproc::run_in_executor(pool_, increment, value, loops);
   }
 
-  /// One task whose argument is `bytes`; the worker looks at both ends of its view of them.
-  net::awaitable<int> look_at(std::span<const std::byte> bytes) {
-    return coproc::run_in_executor(pool_, ends_of, bytes);
-  }
+  coproc::process_pool& pool() { return pool_; }
 
 private:
-  static int ends_of(std::span<const std::byte> bytes) {
-    return static_cast<int>(bytes.front()) + static_cast<int>(bytes.back());
-  }
-
   coproc::process_pool pool_;
 };
 

@@ -22,21 +22,16 @@ class message_queue_peer {
 public:
   static constexpr std::size_t capacity = 4096;
 
-  explicit message_queue_peer(net::io_context& io)
+  message_queue_peer(net::io_context& io, int /*one worker*/)
       : io_(io), requests_(fmt::format("coproc-bench-{}-requests", ::getpid())),
-        replies_(fmt::format("coproc-bench-{}-replies", ::getpid())), process_(std::in_place, [this] { work(); }) {}
+        replies_(fmt::format("coproc-bench-{}-replies", ::getpid())), process_(std::in_place, [this] { work(); }),
+        receiver_([this] { receive(); }) {}
   message_queue_peer(const message_queue_peer&) = delete;
   ~message_queue_peer() {
     process_.reset();
-    if (!receiver_.joinable()) return;
     const message stop{0, 0, 0};
     replies_.send(&stop, sizeof stop, 0);
     receiver_.join();
-  }
-
-  /// Starts the receiving thread: after everything that forks.
-  void start() {
-    receiver_ = std::thread([this] { receive(); });
   }
 
   net::awaitable<int> operator()(int value, int loops) {
@@ -92,9 +87,9 @@ private:
   net::io_context& io_;
   queue requests_, replies_;
   std::optional<child> process_;
-  std::thread receiver_;
   long pending_ = 0;
   std::optional<net::executor_work_guard<net::io_context::executor_type>> busy_;
+  std::thread receiver_; // last: it uses the others
 };
 
 } // namespace bench

@@ -20,7 +20,7 @@ namespace bench {
 
 class socketpair_peer {
 public:
-  explicit socketpair_peer(net::io_context& io) : socket_(io) {
+  socketpair_peer(net::io_context& io, int /*one worker*/) : socket_(io) {
     int ends[2];
     if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) throw std::runtime_error("socketpair");
     process_.emplace([&] {

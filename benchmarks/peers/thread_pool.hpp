@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // asio::thread_pool: post to the pool, run, dispatch back to the coroutine's executor. No isolation, no copy of the
-// arguments: what one gives up for processes. Made after everything that forks.
+// arguments: what one gives up for processes.
 #pragma once
 
 #include "../front_end.hpp"
@@ -12,7 +12,7 @@ namespace bench {
 
 class thread_pool_peer {
 public:
-  explicit thread_pool_peer(std::size_t threads) : threads_(threads) {}
+  thread_pool_peer(net::io_context&, int threads) : threads_(static_cast<std::size_t>(threads)) {}
 
   net::awaitable<int> operator()(int value, int loops) {
     co_return co_await net::async_initiate<const net::use_awaitable_t<>&, void(int)>(

@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: BSL-1.0
+// Large arguments and results, warm, against what copying them costs within one process.
+#include "../front_end_arm.hpp"
+#include "../peers/coproc.hpp"
+#include "../rows.hpp"
+
+#include <cstddef>
+#include <cstring>
+#include <span>
+
+namespace bench {
+
+namespace {
+
+using bytes = std::vector<std::byte>;
+
+template <class T>
+void keep(T* p) {
+  asm volatile("" : : "r"(p) : "memory");
+}
+
+template <class Action>
+run_values timed(const run_order& o, Action action) {
+  const auto start = clock::now();
+  for (long i = 0; i < o.tasks; ++i) action();
+  return {seconds_since(start) * 1e9 / static_cast<double>(o.tasks)};
+}
+
+/// Between two warm buffers.
+arm memcpy_arm(std::size_t size) {
+  return {"memcpy", [=]() -> run_function {
+            auto from = std::make_shared<bytes>(size, std::byte{1}), to = std::make_shared<bytes>(size, std::byte{2});
+            return [=](const run_order& o) {
+              return timed(o, [&] {
+                std::memcpy(to->data(), from->data(), size);
+                keep(to->data());
+              });
+            };
+          }};
+}
+
+/// What anybody pays for a std::vector of bytes that are there: memory from the heap, one copy.
+arm vector_arm(std::size_t size) {
+  return {"std::vector(p, p + n)", [=]() -> run_function {
+            auto from = std::make_shared<bytes>(size, std::byte{1});
+            return [=](const run_order& o) {
+              return timed(o, [&] {
+                const bytes copy(from->data(), from->data() + size);
+                keep(copy.data());
+              });
+            };
+          }};
+}
+
+// In the worker: looks at both ends of its view of the argument, and no more: reading is not the hop.
+int ends_of(std::span<const std::byte> argument) {
+  return static_cast<int>(argument.front()) + static_cast<int>(argument.back());
+}
+
+// In the worker: a result that is there already, so that making it does not count.
+const bytes& kept_result(std::size_t size) {
+  static bytes result;
+  if (result.size() != size) result.assign(size, std::byte{1});
+  return result;
+}
+
+template <class Call>
+arm coproc_arm(std::string name, Call call) {
+  const auto set_up = [=]() -> run_function {
+    auto f = std::make_shared<front_end<coproc_peer>>(1);
+    return [=](const run_order& o) -> run_values {
+      auto hop = [&](int value, int) { return call(f->peer.pool(), value); };
+      return {run_in_flight(f->io, 1, o.tasks, 0, hop) * 1e9 / static_cast<double>(o.tasks)};
+    };
+  };
+  return {std::move(name), set_up};
+}
+
+arm argument_arm(std::string name, std::size_t size) {
+  auto source = std::make_shared<bytes>();
+  return coproc_arm(std::move(name), [=](coproc::process_pool& pool, int value) -> net::awaitable<int> {
+    if (source->empty()) source->assign(size, std::byte{1});
+    const std::span<const std::byte> view(*source);
+    const int ends = co_await coproc::run_in_executor(pool, ends_of, view);
+    expect(ends == 2);
+    co_return value + 1;
+  });
+}
+
+arm result_arm(std::string name, std::size_t size) {
+  return coproc_arm(std::move(name), [=](coproc::process_pool& pool, int value) -> net::awaitable<int> {
+    const bytes result = co_await coproc::run_in_executor(pool, kept_result, size);
+    expect(result.size() == size && result.back() == std::byte{1});
+    co_return value + 1;
+  });
+}
+
+goal over_sum(const std::string& ours, const std::string& copy, double limit) {
+  return {fmt::format("{} / ({} + 2 empty hops)", ours, copy),
+          [=](const one_run& in) { return in(ours) / (in(copy) + in("empty task")); }, at_most, limit};
+}
+
+} // namespace
+
+// An empty task is two hops: there and back.
+void payload(session& s) {
+  for (const std::size_t size : {std::size_t{64} << 10, std::size_t{1} << 20, std::size_t{64} << 20}) {
+    const std::string size_text = text(static_cast<double>(size), unit::bytes);
+    row r{fmt::format("argument.{}", size), "argument of " + size_text + " by copy, warm", {}, {}};
+    r.arms = {memcpy_arm(size), in_flight<coproc_peer>("empty task", 1, 1), argument_arm("by copy", size)};
+    r.goals = {over_sum("by copy", "memcpy", 1.1)};
+    s.add(r);
+  }
+
+  constexpr std::size_t large = std::size_t{64} << 20;
+  row result{"result.67108864", "result of 64 MiB, warm", {}, {}};
+  result.arms = {vector_arm(large), in_flight<coproc_peer>("empty task", 1, 1), result_arm("by value", large)};
+  result.goals = {over_sum("by value", "std::vector(p, p + n)", 1.15)};
+  s.add(result);
+}
+
+} // namespace bench
