@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <functional>
 #include <optional>
+#include <poll.h>
 #include <stdexcept>
 #include <string>
 #include <utility>
@@ -72,10 +73,9 @@ public:
   }
   arm_process(const arm_process&) = delete;
   ~arm_process() {
-    order stop{0, 0, 0};
     // Told rather than shown the end of file: arms made later hold copies of these descriptors.
-    const bool told = ::write(to_, &stop, sizeof stop) == sizeof stop;
-    if (told) process_->wait();
+    const order stop{0, 0, 0};
+    if (::write(to_, &stop, sizeof stop) == sizeof stop) process_->wait_at_most(5000);
     ::close(to_);
     ::close(from_);
   }
@@ -166,10 +166,15 @@ private:
   }
 
   run_values ask(const order& o) {
-    if (!transfer(::write, to_, reinterpret_cast<const char*>(&o), sizeof o)) throw std::runtime_error(name_ + ": gone");
+    if (!transfer(::write, to_, reinterpret_cast<const char*>(&o), sizeof o))
+      throw std::runtime_error(name_ + ": gone");
     return answer();
   }
   run_values answer() {
+    pollfd answered{from_, POLLIN, 0};
+    while (::poll(&answered, 1, answer_limit_ms) < 0 && errno == EINTR) {
+    }
+    if (answered.revents == 0) throw std::runtime_error(name_ + ": no answer for two minutes");
     head h;
     if (!transfer(::read, from_, reinterpret_cast<char*>(&h), sizeof h)) throw std::runtime_error(name_ + ": died");
     std::string bytes(h.bytes, '\0');
@@ -180,6 +185,8 @@ private:
     std::copy_n(reinterpret_cast<const char*>(bytes.data()), bytes.size(), reinterpret_cast<char*>(values.data()));
     return values;
   }
+
+  static constexpr int answer_limit_ms = 120'000;
 
   std::string name_;
   int to_ = -1, from_ = -1;

@@ -1,28 +1,23 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Draws the charts of one results file as SVG beside it: <name>.<chart>.svg.
+"""Draws the charts of one results file with gnuplot, as SVG beside it: <name>.<chart>.svg.
 
-usage: charts.py RESULTS.json          (needs matplotlib; scripts/bench.sh --out runs it)
+usage: charts.py RESULTS.json          (scripts/bench.sh --out runs it)
 
-Charts whose rows are not in the file (--quick, --only) are left out.
+Charts whose rows are not in the file (--quick, --only) are left out. Points are medians over the runs, bars the spread:
+the runs without the least and the greatest, as in the table.
 """
 import json
 import pathlib
 import statistics
+import subprocess
 import sys
-
-import matplotlib
-
-matplotlib.use("svg")
-matplotlib.rcParams["svg.hashsalt"] = "coproc"  # the same results give the same file
-matplotlib.rcParams["svg.fonttype"] = "none"
-import matplotlib.pyplot as plt  # noqa: E402  (after use())
 
 NAMES = {"coproc 1w": "coproc, 1 worker", "thread_pool(1)": "asio::thread_pool(1)"}
 
 
 def middle(arm, value=0):
-    """Median over the runs, least and greatest run left out of the spread, as the table does."""
+    """Median, least and greatest of an arm's runs, without the two outermost where there are five or more."""
     runs = sorted(run[value] for run in arm["runs"])
     inner = runs[1:-1] if len(runs) >= 5 else runs
     return statistics.median(runs), inner[0], inner[-1]
@@ -33,94 +28,83 @@ def lines_over_rows(rows, prefix, scale):
     lines = {}
     for row in rows:
         head, _, x = row["id"].rpartition(".")
-        if head != prefix:
-            continue
-        for arm in row["arms"]:
-            lines.setdefault(arm["name"], []).append((int(x), *(scale(v) for v in middle(arm))))
-    return {name: sorted(points) for name, points in lines.items() if len(points) > 1}
+        if head == prefix:
+            for arm in row["arms"]:
+                y, *ends = (scale(v) for v in middle(arm))
+                lines.setdefault(NAMES.get(arm["name"], arm["name"]), []).append((int(x), y, min(ends), max(ends)))
+    return {name: sorted(points) for name, points in lines.items()}
 
 
-def draw_lines(axes, lines):
-    for name, points in lines.items():
-        x, y, low, high = zip(*points)
-        (line,) = axes.plot(x, y, marker="o", markersize=4, label=NAMES.get(name, name))
-        axes.fill_between(x, [min(p) for p in zip(low, high)], [max(p) for p in zip(low, high)],
-                          color=line.get_color(), alpha=0.2, linewidth=0)
-    axes.set_xscale("log")
+def latency_over_gap(rows):
+    return lines_over_rows(rows, "gap", lambda ns: ns / 1e3), {
+        "title": "Empty task after an idle gap", "xlabel": "gap [us]", "ylabel": "time of the task [us]"}
 
 
-def latency_over_gap(rows, axes):
-    lines = lines_over_rows(rows, "gap", lambda ns: ns / 1e3)
-    if not lines:
-        return False
-    draw_lines(axes, lines)
-    axes.set(title="Empty task after an idle gap", xlabel="gap [us]", ylabel="time of the task [us]")
-    axes.set_ylim(bottom=0)
-    return True
+def throughput_over_window(rows):
+    return lines_over_rows(rows, "empty", lambda ns: 1e9 / ns), {
+        "title": "Empty tasks", "xlabel": "tasks in flight", "ylabel": "tasks/s"}
 
 
-def throughput_over_window(rows, axes):
-    lines = lines_over_rows(rows, "empty", lambda ns: 1e9 / ns)
-    if not lines:
-        return False
-    draw_lines(axes, lines)
-    axes.set_yscale("log")
-    axes.set(title="Empty tasks", xlabel="tasks in flight", ylabel="tasks/s")
-    return True
-
-
-def ratio_over_task_length(rows, axes):
+def ratio_over_task_length(rows):
     lines = {}
     for row in rows:
         parts = row["id"].split(".")
-        if parts[0] != "grid" or len(parts) != 4:
+        if parts[0] == "grid" and len(parts) == 4:
+            ratio = row["goals"][0]
+            label = f"{parts[1][:-1]} worker(s), {parts[3]} in flight"
+            lines.setdefault(label, []).append((int(parts[2][:-2]), ratio["median"], *ratio["spread"]))
+    return {name: sorted(points) for name, points in lines.items()}, {
+        "title": "Time of asio::thread_pool / time of coproc: above 1 coproc is faster", "xlabel": "length of a task [us]",
+        "ylabel": "ratio", "line": 1}
+
+
+def tail_cdf(rows):
+    lines, title = {}, ""
+    for row in rows:
+        if row["id"] != "tail.bimodal":
             continue
-        ratio = row["goals"][0]
-        label = f"{parts[1][:-1]} worker(s), {parts[3]} in flight"
-        lines.setdefault(label, []).append((int(parts[2][:-2]), ratio["median"], *ratio["spread"]))
-    lines = {name: sorted(points) for name, points in lines.items() if len(points) > 1}
-    if not lines:
-        return False
-    draw_lines(axes, lines)
-    axes.axhline(1, color="black", linewidth=0.8)
-    axes.set_yscale("log")
-    axes.set(title="Time of asio::thread_pool / time of coproc (above 1 coproc is faster)", xlabel="length of a task [us]",
-             ylabel="ratio")
-    return True
+        title = row["title"]
+        first = len(row["values"])  # the curve follows the named values: quantiles 1 - 10^(-i/16)
+        for arm in row["arms"]:
+            lines[NAMES.get(arm["name"], arm["name"])] = [
+                (middle(arm, first + i)[0] / 1e3, 10 ** (-i / 16), None, None)
+                for i in range(len(arm["runs"][0]) - first)]
+    return lines, {"title": title, "xlabel": "latency [us]", "ylabel": "fraction of tasks that take longer", "line": 1e-3,
+                   "style": "lines"}
 
 
-def tail_cdf(rows, axes):
-    row = next((r for r in rows if r["id"] == "tail.bimodal"), None)
-    if row is None:
-        return False
-    first = len(row["values"])  # the curve follows the named values
-    for arm in row["arms"]:
-        beyond = [10 ** (-i / 16) for i in range(len(arm["runs"][0]) - first)]
-        latency = [middle(arm, first + i)[0] / 1e3 for i in range(len(beyond))]
-        axes.plot(latency, beyond, label=NAMES.get(arm["name"], arm["name"]))
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.axhline(1e-3, color="black", linewidth=0.8)
-    axes.set(title=row["title"], xlabel="latency [us]", ylabel="fraction of tasks that take longer")
-    return True
+def gnuplot_script(lines, look, footer, target):
+    style = look.get("style", "yerrorlines")
+    script = ["set terminal svg size 820,520 font 'sans-serif,13' background rgb 'white' name 'coproc'",
+              f"set output '{target}'", "set logscale xy", "set format x '%g'", "set format y '%g'",
+              "set grid linecolor rgb '#dddddd'", "set key outside bottom center horizontal maxcols 3", "set pointsize 0.5",
+              f"set title \"{look['title']}\\n{{/*0.7 {footer}}}\"", f"set xlabel '{look['xlabel']}'",
+              f"set ylabel '{look['ylabel']}'"]
+    if "line" in look:
+        script.append(f"set arrow from graph 0, first {look['line']} to graph 1, first {look['line']} nohead dt 2")
+    for i, points in enumerate(lines.values()):
+        script.append(f"$line{i} << end")
+        script += [" ".join(f"{v:.6g}" for v in point if v is not None) for point in points]
+        script.append("end")
+    script.append("plot " + ", ".join(f"$line{i} with {style} linewidth 1.5 title '{name}' noenhanced"
+                                      for i, name in enumerate(lines)))
+    return "\n".join(script) + "\n"
 
 
 def main():
     path = pathlib.Path(sys.argv[1])
     results = json.loads(path.read_text())
-    for draw in (latency_over_gap, throughput_over_window, ratio_over_task_length, tail_cdf):
-        figure, axes = plt.subplots(figsize=(8, 5))
-        if draw(results["rows"], axes):
-            axes.grid(True, which="both", alpha=0.3)
-            axes.legend(fontsize="small")
-            axes.title.set_fontsize("medium")
-            figure.text(0.01, 0.01, f"{results['cpu']}, {results['usable_cpus']} CPUs, {results['compiler']}, commit "
-                        f"{results['commit']}; medians, bands: spread of the runs", fontsize=7)
-            figure.tight_layout(rect=(0, 0.02, 1, 1))
-            target = path.with_name(f"{path.stem}.{draw.__name__}.svg")
-            figure.savefig(target, metadata={"Date": None})
-            print(f"chart     {target}")
-        plt.close(figure)
+    footer = (f"{results['cpu']}, {results['usable_cpus']} CPUs, {results['compiler']}, commit {results['commit']}; medians "
+              "and spread of the runs")
+    for chart in (latency_over_gap, throughput_over_window, ratio_over_task_length, tail_cdf):
+        lines, look = chart(results["rows"])
+        lines = {name: points for name, points in lines.items() if len(points) > 1}
+        if not lines:
+            continue
+        target = path.with_name(f"{path.stem}.{chart.__name__}.svg")
+        script = gnuplot_script(lines, look, footer, target)
+        subprocess.run(["gnuplot"], input=script, text=True, check=True)
+        print(f"chart     {target}")
 
 
 if __name__ == "__main__":

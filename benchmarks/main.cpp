@@ -59,8 +59,10 @@ int main(int argc, char** argv) {
         break;
       }
     if (known) continue;
-    fmt::print(stderr, "usage: {} [--quick] [--only ROW] [--out FILE] [--sources DIRECTORY] [--build DIRECTORY] "
-                       "[--commit TEXT] [--command TEXT]\n", argv[0]);
+    fmt::print(stderr,
+               "usage: {} [--quick] [--only ROW] [--out FILE] [--sources DIRECTORY] [--build DIRECTORY] "
+               "[--commit TEXT] [--command TEXT]\n",
+               argv[0]);
     return 2;
   }
   try {

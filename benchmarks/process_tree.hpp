@@ -44,6 +44,16 @@ public:
   pid_t pid() const { return pid_; }
   /// Until it has ended by itself.
   void wait() { ::waitpid(std::exchange(pid_, -1), nullptr, 0); }
+  /// The same, but for so many milliseconds at most; the destructor then kills it.
+  void wait_at_most(int milliseconds) {
+    for (; milliseconds > 0; --milliseconds) {
+      if (::waitpid(pid_, nullptr, WNOHANG) == pid_) {
+        pid_ = -1;
+        return;
+      }
+      ::usleep(1000);
+    }
+  }
 
 private:
   pid_t pid_;

@@ -15,9 +15,7 @@
 
 namespace bench {
 
-inline std::string limit_text(const judgement& j) {
-  return (j.wanted == at_most ? "<= " : ">= ") + text(j.limit, j.u);
-}
+inline std::string limit_text(const judgement& j) { return (j.wanted == at_most ? "<= " : ">= ") + text(j.limit, j.u); }
 
 inline std::string verdict_text(const judgement& j) {
   switch (j.is) {
@@ -53,7 +51,8 @@ public:
         ++counts[static_cast<int>(j.is)];
       }
     }
-    fmt::print("{} met, {} missed, {} not decidable here, {} not measured\n", counts[0], counts[1], counts[2], counts[3]);
+    fmt::print("{} met, {} missed, {} not decidable here, {} not measured\n", counts[0], counts[1], counts[2],
+               counts[3]);
   }
 
   void write_json(const std::string& path, const settings& set, const machine& m) const {
@@ -80,8 +79,8 @@ private:
   static void print(const row_result& r) {
     fmt::print("\n{}\n", r.title);
     if (!r.arms.empty())
-      fmt::print("  {:<40}{:>9}  {:<22}{:>10}{:>9}{:>6}\n", r.id, "median", "spread", r.tasks_per_second ? "tasks/s" : "",
-                 "CPU s", "CPUs");
+      fmt::print("  {:<40}{:>9}  {:<22}{:>10}{:>9}{:>6}\n", r.id, "median", "spread",
+                 r.tasks_per_second ? "tasks/s" : "", "CPU s", "CPUs");
     for (const arm_result& a : r.arms) {
       for (std::size_t v = 0; v < r.value_names.size(); ++v) {
         std::vector<double> values;
@@ -89,7 +88,8 @@ private:
         const interval range = spread(values);
         const double middle = median(values);
         const std::string name = r.value_names.size() == 1 ? a.name : a.name + ", " + r.value_names[v];
-        fmt::print("  {:<40}{:>9}  {:<22}", name, text(middle, r.u), text(range.least, r.u) + " .. " + text(range.most, r.u));
+        fmt::print("  {:<40}{:>9}  {:<22}", name, text(middle, r.u),
+                   text(range.least, r.u) + " .. " + text(range.most, r.u));
         if (v == 0)
           fmt::print("{:>10}{:>9.3f}{:>6.2f}", r.tasks_per_second ? rate_text(1e9 / middle) : "", a.cpu_seconds,
                      a.cpu_seconds / a.wall_seconds);
@@ -110,14 +110,15 @@ private:
   static void append(std::string& json, const row_result& r) {
     static constexpr const char* units[] = {"ns", "x", "", "B", "s"};
     static constexpr const char* verdicts[] = {"met", "missed", "not decidable here", "not measured"};
-    json += fmt::format("\n  {{\"id\": {}, \"title\": {}, \"unit\": \"{}\", \"values\": [", quoted(r.id), quoted(r.title),
-                        units[static_cast<int>(r.u)]);
+    json += fmt::format("\n  {{\"id\": {}, \"title\": {}, \"unit\": \"{}\", \"values\": [", quoted(r.id),
+                        quoted(r.title), units[static_cast<int>(r.u)]);
     for (const std::string& name : r.value_names) json += (&name == &r.value_names.front() ? "" : ", ") + quoted(name);
     json += "],\n   \"arms\": [";
     for (const arm_result& a : r.arms) {
-      json += fmt::format("{}\n    {{\"name\": {}, \"tasks\": {:.0f}, \"cpu_seconds\": {:.4f}, \"wall_seconds\": {:.4f}, "
-                          "\"runs\": [",
-                          &a == &r.arms.front() ? "" : ",", quoted(a.name), a.tasks, a.cpu_seconds, a.wall_seconds);
+      json +=
+          fmt::format("{}\n    {{\"name\": {}, \"tasks\": {:.0f}, \"cpu_seconds\": {:.4f}, \"wall_seconds\": {:.4f}, "
+                      "\"runs\": [",
+                      &a == &r.arms.front() ? "" : ",", quoted(a.name), a.tasks, a.cpu_seconds, a.wall_seconds);
       for (const run_values& run : a.runs) json += (&run == &a.runs.front() ? "" : ", ") + numbers(run);
       json += "]}";
     }
@@ -125,12 +126,13 @@ private:
     for (const std::string& m : r.missing) json += (&m == &r.missing.front() ? "" : ", ") + quoted(m);
     json += "],\n   \"goals\": [";
     for (const judgement& j : r.judgements)
-      json += fmt::format("{}\n    {{\"what\": {}, \"median\": {}, \"spread\": [{}, {}], \"unit\": \"{}\", \"goal\": {}, "
-                          "\"verdict\": {}, \"text\": [{}, {}, {}, {}], \"runs\": {}}}",
-                          &j == &r.judgements.front() ? "" : ",", quoted(j.what), number(j.median), number(j.range.least),
-                          number(j.range.most), units[static_cast<int>(j.u)], quoted(limit_text(j)),
-                          quoted(verdicts[static_cast<int>(j.is)]), quoted(text(j.median, j.u)), quoted(range_text(j)),
-                          quoted(limit_text(j)), quoted(verdict_text(j)), numbers(j.runs));
+      json +=
+          fmt::format("{}\n    {{\"what\": {}, \"median\": {}, \"spread\": [{}, {}], \"unit\": \"{}\", \"goal\": {}, "
+                      "\"verdict\": {}, \"text\": [{}, {}, {}, {}], \"runs\": {}}}",
+                      &j == &r.judgements.front() ? "" : ",", quoted(j.what), number(j.median), number(j.range.least),
+                      number(j.range.most), units[static_cast<int>(j.u)], quoted(limit_text(j)),
+                      quoted(verdicts[static_cast<int>(j.is)]), quoted(text(j.median, j.u)), quoted(range_text(j)),
+                      quoted(limit_text(j)), quoted(verdict_text(j)), numbers(j.runs));
     json += "]}";
   }
 

@@ -82,7 +82,8 @@ struct row_result {
 /// Met or missed if the median and the whole spread lie on the same side of the limit; else this machine, at this time,
 /// cannot tell.
 inline judgement judge(std::string what, relation wanted, double limit, unit u, std::vector<double> runs) {
-  judgement j{std::move(what), wanted, limit, median(runs), spread(runs), u, verdict::not_decidable, "", std::move(runs)};
+  judgement j{std::move(what),        wanted, limit,          median(runs), spread(runs), u,
+              verdict::not_decidable, "",     std::move(runs)};
   const auto good = [&](double v) { return wanted == at_most ? v <= limit : v >= limit; };
   if (good(j.median) && good(j.range.least) && good(j.range.most)) j.is = verdict::met;
   if (!good(j.median) && !good(j.range.least) && !good(j.range.most)) j.is = verdict::missed;
@@ -109,27 +110,40 @@ inline judgement judge(const goal& g, const std::vector<arm_result>& arms, std::
   return judge(g.what, g.wanted, g.limit, g.u, std::move(values));
 }
 
-/// Sets up all arms, then runs every one of them once before any runs again; the order rotates, because machines drift.
+/// Sets up all arms, then runs every one of them once before any runs again; the order rotates, because machines drift. An
+/// arm that is missing or fails is left out, and says why.
 inline row_result measure(const settings& set, const row& r) {
+  struct contestant {
+    std::unique_ptr<arm_process> process;
+    long tasks = 0;
+    arm_result result;
+  };
   row_result result{r.id, r.title, r.u, r.value_names, r.tasks_per_second, {}, {}, {}};
-  const std::size_t runs = r.runs != 0 ? r.runs : set.runs();
-  std::vector<std::unique_ptr<arm_process>> processes;
-  std::vector<long> tasks;
-  for (const arm& a : r.arms) {
+  std::vector<contestant> contestants;
+  const auto unless_it_fails = [&](contestant& c, auto step) {
     try {
-      processes.push_back(std::make_unique<arm_process>(a));
-    } catch (const peer_missing& e) {
-      result.missing.push_back(a.name + ": " + e.what());
-      continue;
+      step();
+    } catch (const std::runtime_error& e) {
+      c.process.reset();
+      result.missing.push_back(c.result.name + ": " + e.what());
     }
-    tasks.push_back(a.fixed ? a.step : processes.back()->tasks_for(set.seconds_per_run()));
-    result.arms.push_back({a.name, {}});
+  };
+  for (const arm& a : r.arms) {
+    contestant& c = contestants.emplace_back();
+    c.result.name = a.name;
+    unless_it_fails(c, [&] {
+      c.process = std::make_unique<arm_process>(a);
+      c.tasks = a.fixed ? a.step : c.process->tasks_for(set.seconds_per_run());
+    });
   }
+  const std::size_t runs = r.runs != 0 ? r.runs : set.runs();
   for (std::size_t run = 0; run < runs; ++run)
-    for (std::size_t i = 0; i < processes.size(); ++i) {
-      const std::size_t k = (i + run) % processes.size();
-      processes[k]->run({tasks[k], static_cast<long>(run)}, result.arms[k]);
+    for (std::size_t i = 0; i < contestants.size(); ++i) {
+      contestant& c = contestants[(i + run) % contestants.size()];
+      if (c.process) unless_it_fails(c, [&] { c.process->run({c.tasks, static_cast<long>(run)}, c.result); });
     }
+  for (contestant& c : contestants)
+    if (c.process) result.arms.push_back(std::move(c.result));
   for (const goal& g : r.goals) result.judgements.push_back(judge(g, result.arms, runs));
   return result;
 }

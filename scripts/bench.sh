@@ -56,10 +56,8 @@ set -- "$@" --commit "$(git describe --always --dirty 2>/dev/null || echo unknow
 "$build/coproc.bench" "$@"
 
 [ -n "$out" ] || exit 0
-# The first Python that can draw: Debian's matplotlib belongs to Debian's Python.
-for python in python3 /usr/bin/python3; do
-  if "$python" -c 'import matplotlib' 2>/dev/null; then
-    exec "$python" benchmarks/charts.py "$out"
-  fi
-done
-echo "coproc: no charts: matplotlib is not installed"
+if command -v python3 >/dev/null 2>&1 && command -v gnuplot >/dev/null 2>&1; then
+  python3 benchmarks/charts.py "$out"
+else
+  echo "coproc: no charts: python3 or gnuplot is not installed"
+fi

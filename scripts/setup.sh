@@ -13,7 +13,6 @@ have_command() { command -v "$1" >/dev/null 2>&1; }
 # The run-time libraries of clang's sanitizers are a package of their own.
 have_clang() { echo 'int main() {}' | "clang++-$1" -fsanitize=address -x c++ - -o /dev/null 2>/dev/null; }
 have_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
-draws() { python3 -c 'import matplotlib' 2>/dev/null || /usr/bin/python3 -c 'import matplotlib' 2>/dev/null; }
 
 # need <test> <argument> <package>...: adds the packages to the list to install if `test argument` fails.
 missing=
@@ -44,7 +43,7 @@ list_optional() {
   if [ "$purpose" = bench ]; then
     need have_header oneapi/tbb/task_arena.h libtbb-dev
     need have_command python3 python3
-    need draws "" python3-matplotlib
+    need have_command gnuplot gnuplot-nox
     need have_command node nodejs
     need have_command npm npm
   fi

@@ -19,7 +19,9 @@ void idle_gap(session& s) {
     if (s.set.quick && limit == 0) continue;
     const std::chrono::microseconds gap(microseconds);
     row r{fmt::format("gap.{}", microseconds),
-          fmt::format("empty task after an idle gap of {}", text(microseconds * 1e3, unit::nanoseconds)), {}, {}};
+          fmt::format("empty task after an idle gap of {}", text(microseconds * 1e3, unit::nanoseconds)),
+          {},
+          {}};
     r.arms = {after_gaps<coproc_peer>("coproc 1w", 1, gap), after_gaps<thread_pool_peer>("thread_pool(1)", 1, gap),
               after_gaps<one_tbb_peer>("oneTBB, 1 thread", 1, gap),
               after_gaps<socketpair_peer>("socketpair worker", 1, gap)};

@@ -83,7 +83,10 @@ arm lag_arm(std::string name, const settings& set, int window, double microsecon
 } // namespace
 
 void loop_lag(session& s) {
-  row r{"lag", fmt::format("p99 lag of the loop, {} worker(s) beside the front end", s.set.workers_beside_front_end()), {}, {}};
+  row r{"lag",
+        fmt::format("p99 lag of the loop, {} worker(s) beside the front end", s.set.workers_beside_front_end()),
+        {},
+        {}};
   r.arms = {lag_arm("idle pool", s.set, 0, 0), lag_arm("saturated, 10 us tasks", s.set, 16, 10),
             lag_arm("saturated, 1 ms tasks", s.set, 16, 1000)};
   r.value_names = {"1 ms ticker", "echo"};

@@ -14,7 +14,10 @@ void other_languages(session& s) {
     double python, node;
   };
   for (const auto [window, python, node] : {point{1, 200, 100}, point{256, 500, 200}}) {
-    row r{fmt::format("languages.{}", window), fmt::format("empty task, {} in flight, against Python and Node", window), {}, {}};
+    row r{fmt::format("languages.{}", window),
+          fmt::format("empty task, {} in flight, against Python and Node", window),
+          {},
+          {}};
     r.arms = {in_flight<coproc_peer>("coproc 1w", 1, window),
               scripted("Python", window, {"python3", s.set.sources + "/peers/process_pool_executor.py"},
                        "python3 is not installed"),
@@ -22,7 +25,8 @@ void other_languages(session& s) {
                        {"node", s.set.sources + "/peers/piscina/main.js", piscina,
                         s.set.sources + "/peers/piscina/increment.js"},
                        "node or piscina is not installed")};
-    r.goals = {ratio_goal("Python", "coproc 1w", at_least, python), ratio_goal("Node piscina", "coproc 1w", at_least, node)};
+    r.goals = {ratio_goal("Python", "coproc 1w", at_least, python),
+               ratio_goal("Node piscina", "coproc 1w", at_least, node)};
     s.add(r);
   }
 }

@@ -95,6 +95,11 @@ arm result_arm(std::string name, std::size_t size) {
   });
 }
 
+/// What coproc cannot do; its goal then says "not measured", and why.
+arm no_such_call(std::string name) {
+  return {std::move(name), []() -> run_function { throw peer_missing("coproc has no such call"); }};
+}
+
 goal over_sum(const std::string& ours, const std::string& copy, double limit) {
   return {fmt::format("{} / ({} + 2 empty hops)", ours, copy),
           [=](const one_run& in) { return in(ours) / (in(copy) + in("empty task")); }, at_most, limit};
@@ -117,6 +122,19 @@ void payload(session& s) {
   result.arms = {vector_arm(large), in_flight<coproc_peer>("empty task", 1, 1), result_arm("by value", large)};
   result.goals = {over_sum("by value", "std::vector(p, p + n)", 1.15)};
   s.add(result);
+
+  row in_place{"argument.in_place",
+               "64 MiB argument in a segment that was filled in place, filling and reading excluded",
+               {},
+               {}};
+  in_place.arms = {argument_arm("64-byte argument", 64), no_such_call("in place")};
+  in_place.goals = {ratio_goal("in place", "64-byte argument", at_most, 1.2)};
+  s.add(in_place);
+
+  row view{"result.view", "64 MiB result as a view", {}, {}};
+  view.arms = {result_arm("64-byte result", 64), no_such_call("as a view")};
+  view.goals = {ratio_goal("as a view", "64-byte result", at_most, 1.3)};
+  s.add(view);
 }
 
 } // namespace bench

@@ -178,7 +178,10 @@ void processes(session& s) {
   crash_row.goals = {ratio_goal("coproc 1w", "bare fork, run, die, wait", at_most, 2)};
   s.add(crash_row);
 
-  row memory{"memory", fmt::format("PSS of each of {} idle workers that have worked, without payload memory", idle_workers), {}, {}};
+  row memory{"memory",
+             fmt::format("PSS of each of {} idle workers that have worked, without payload memory", idle_workers),
+             {},
+             {}};
   memory.arms = {idle_worker_memory(), bare_child_memory()};
   memory.u = unit::bytes;
   memory.value_names = {"PSS"};
@@ -195,11 +198,12 @@ void processes(session& s) {
   idle.value_names = {"wake-ups of workers and fork server", "their CPU ns", "wake-ups of the front end"};
   idle.tasks_per_second = false;
   idle.runs = 1;
-  idle.goals = {
-      {"wake-ups of workers and fork server", [](const one_run& in) { return in("coproc 2w"); }, at_most, 0, unit::count},
-      {"their CPU time", [](const one_run& in) { return in("coproc 2w", 1); }, at_most, 0, unit::nanoseconds},
-      {"wake-ups of the front end beyond a bare loop's",
-       [](const one_run& in) { return in("coproc 2w", 2) - in("bare loop with a timer", 2); }, at_most, 0, unit::count}};
+  idle.goals = {{"wake-ups of workers and fork server", [](const one_run& in) { return in("coproc 2w"); }, at_most, 0,
+                 unit::count},
+                {"their CPU time", [](const one_run& in) { return in("coproc 2w", 1); }, at_most, 0, unit::nanoseconds},
+                {"wake-ups of the front end beyond a bare loop's",
+                 [](const one_run& in) { return in("coproc 2w", 2) - in("bare loop with a timer", 2); }, at_most, 0,
+                 unit::count}};
   s.add(idle);
 }
 

@@ -50,9 +50,8 @@ arm burst(const std::string& name, int workers, long queued) {
 
 void scale(session& s) {
   row r{"scale", "cost of an empty task by workers and tasks queued (max_queue set to these)", {}, {}};
-  r.arms = {burst("1w, 1 k", 1, 1000),       burst("8w, 1 k", 8, 1000), burst("64w, 1 k", 64, 1000),
-            burst("1w, 100 k", 1, 100'000),  burst("1w, 1 M", 1, 1'000'000),
-            burst("64w, 100 k", 64, 100'000)};
+  r.arms = {burst("1w, 1 k", 1, 1000),      burst("8w, 1 k", 8, 1000),      burst("64w, 1 k", 64, 1000),
+            burst("1w, 100 k", 1, 100'000), burst("1w, 1 M", 1, 1'000'000), burst("64w, 100 k", 64, 100'000)};
   for (const char* workers : {"8w, 1 k", "64w, 1 k"}) r.goals.push_back(ratio_goal(workers, "1w, 1 k", at_most, 1.5));
   for (const char* queued : {"1w, 100 k", "1w, 1 M"}) r.goals.push_back(ratio_goal(queued, "1w, 1 k", at_most, 2));
   s.add(r);

@@ -117,7 +117,8 @@ arm short_beside_long(std::string name, const settings& set, int workers, compan
 
 void tail(session& s) {
   row open{"tail.bimodal", "99.5 % tasks of 5 us, 0.5 % of 2 ms, 1 worker, 70 % load, Poisson arrivals", {}, {}};
-  open.arms = {open_load_arm<coproc_peer>("coproc 1w", s.set), open_load_arm<thread_pool_peer>("thread_pool(1)", s.set)};
+  open.arms = {open_load_arm<coproc_peer>("coproc 1w", s.set),
+               open_load_arm<thread_pool_peer>("thread_pool(1)", s.set)};
   open.value_names = {"p99.9", "p99", "p50"};
   open.tasks_per_second = false;
   open.goals = {ratio_goal("coproc 1w", "thread_pool(1)", at_most, 1.1)};
@@ -126,7 +127,7 @@ void tail(session& s) {
 
   row beside{"tail.beside", "a task of 100 us beside one of 500 ms", {}, {}};
   beside.tasks_per_second = false;
-  beside.runs = 5;
+  beside.runs = s.set.quick ? 3 : 5;
   beside.arms = {short_beside_long("alone", s.set, 2, company::alone, 1),
                  short_beside_long("before the long one, 1 worker", s.set, 1, company::before_long, 1),
                  short_beside_long("before the long one, 2 workers", s.set, 2, company::before_long, 1),
