@@ -317,8 +317,7 @@ private:
     return arm() ? step::end : step::complete;
   }
 
-  // ---- completing ----
-  //
+  // ---- completing; see delivery.hpp for who may
 
   std::size_t take_completed() noexcept {
     auto& completed = host_.tasks().completed();
