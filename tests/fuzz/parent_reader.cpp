@@ -3,6 +3,10 @@
 // moment between the dispatcher's looks. The input is a little program of honest steps and of garbage, so that a fuzzer gets
 // to DONE heads and beyond. Whatever happens: each task completes once, results lie where results may lie, and decoding them
 // gives a value or throws bad_payload. With COPROC_FUZZ_REPLAY a main that runs the files and directories it is given.
+//
+// The dispatcher loads some words twice in one step (it drains, then asks whether what is left is legal). A worker may write
+// in between; so the input also asks the validator by itself, which loads once each time, with writes before and after. What
+// it answers is compared with the rules, written down here once more.
 #include <coproc/codec/call.hpp>
 
 #include "pool/fake_workers.hpp"
@@ -147,6 +151,11 @@ private:
     const auto choice = in_.number(1);
     const auto who = static_cast<unsigned>(choice >> 7);
     hand_worker& w = hands_[who];
+    switch (choice & 127) {
+    case 127: return ask_validator(who);
+    case 126: return end_early();
+    default: break;
+    }
     switch (choice % 13) {
     case 0: submit(); break;
     case 1: claim(w); break;
@@ -243,6 +252,53 @@ private:
     static_cast<void>(d_.next_deadline());
     d_.flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
     d_.disarm();
+  }
+
+  // Both questions, as after a change since the last look. They take nothing out of the ring.
+  void ask_validator(unsigned who) {
+    using task_state = pool::worker_record::task_state;
+    d_.each_worker([&](pool::worker_record& w) {
+      if (w.incarnation != who + 1) return;
+      head_position at;
+      w.add_head(at);
+      const std::uint64_t head = at.done_word >> 3;
+      std::uint64_t next = head;
+      bool legal = true;
+      w.each_issued([&](pool::task_record& t) {
+        for (; next != t.seq; ++next) legal &= is_revoked(w, next);
+        ++next;
+        const std::uint64_t word = shm::load_state(w.mailbox().at(t.seq));
+        const bool is_head = t.seq == head;
+        task_state expected = task_state::illegal;
+        if (word == shm::pack(t.seq, shm::slot_state::ready) && !(is_head && w.head_running())) expected = task_state::ready;
+        if (word == shm::pack(t.seq, shm::slot_state::running)) expected = task_state::running;
+        if (word == shm::pack(t.seq, shm::slot_state::done)) expected = task_state::done;
+        legal &= expected == task_state::ready || (expected == task_state::running && is_head);
+        check(w.look(t) == expected, "the validator sees a task in a state that its word does not say");
+        check(expected != task_state::running || !is_head || w.head_running(), "RUNNING is not remembered");
+      });
+      for (; next != head + w.load(); ++next) legal &= is_revoked(w, next);
+      check(w.legal_remains() == legal, "the validator takes an illegal ring for a legal one, or the other way round");
+    });
+  }
+
+  struct head_position {
+    std::uint64_t done_word = 0;
+    void add(const shm::slot&, std::uint64_t its_done_word) { done_word = its_done_word; }
+  };
+
+  static bool is_revoked(const pool::worker_record& w, std::uint64_t seq) {
+    return shm::load_state(w.mailbox().at(seq)) == shm::pack(seq, shm::slot_state::revoked);
+  }
+
+  // The pool ends while its workers do what they like.
+  void end_early() {
+    const auto how = in_.number(1);
+    if (how % 3 == 0)
+      d_.shut_down(now_ + std::chrono::microseconds(how), now_);
+    else
+      d_.terminate(how % 3 == 1 ? SIGTERM : SIGKILL, now_);
+    turn(256);
   }
 
   void complete(pool::task_record& t) {
