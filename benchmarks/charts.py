@@ -13,6 +13,7 @@ import statistics
 import subprocess
 import sys
 
+COLOURS = ("#0060ad", "#dd181f", "#2a9d3a", "#e69f00", "#7b3fa0", "#5f5f5f")
 NAMES = {"coproc 1w": "coproc, 1 worker", "thread_pool(1)": "asio::thread_pool(1)"}
 
 
@@ -55,7 +56,7 @@ def ratio_over_task_length(rows):
             lines.setdefault(label, []).append((int(parts[2][:-2]), ratio["median"], *ratio["spread"]))
     return {name: sorted(points) for name, points in lines.items()}, {
         "title": "Time of asio::thread_pool / time of coproc: above 1 coproc is faster", "xlabel": "length of a task [us]",
-        "ylabel": "ratio", "line": 1}
+        "ylabel": "ratio", "line": 1, "dashes": 3}
 
 
 def tail_cdf(rows):
@@ -74,20 +75,25 @@ def tail_cdf(rows):
 
 
 def gnuplot_script(lines, look, footer, target):
-    style = look.get("style", "yerrorlines")
+    """`look["dashes"]` neighbouring lines share a colour and differ in their dashes."""
+    dashes = look.get("dashes", 1)
+    title = look["title"].replace("_", "\\\\_")
     script = ["set terminal svg size 820,520 font 'sans-serif,13' background rgb 'white' name 'coproc'",
               f"set output '{target}'", "set logscale xy", "set format x '%g'", "set format y '%g'",
-              "set grid linecolor rgb '#dddddd'", "set key outside bottom center horizontal maxcols 3", "set pointsize 0.5",
-              f"set title \"{look['title']}\\n{{/*0.7 {footer}}}\"", f"set xlabel '{look['xlabel']}'",
+              "set autoscale noextend", "set offsets graph 0.02, graph 0.02, graph 0.05, graph 0.05",
+              "set grid linecolor rgb '#dddddd'", "set key outside bottom center horizontal maxcols 3",
+              f"set title \"{title}\\n{{/*0.7 {footer}}}\"", f"set xlabel '{look['xlabel']}'",
               f"set ylabel '{look['ylabel']}'"]
     if "line" in look:
-        script.append(f"set arrow from graph 0, first {look['line']} to graph 1, first {look['line']} nohead dt 2")
+        script.append(f"set arrow from graph 0, first {look['line']} to graph 1, first {look['line']} nohead dashtype 3")
     for i, points in enumerate(lines.values()):
         script.append(f"$line{i} << end")
         script += [" ".join(f"{v:.6g}" for v in point if v is not None) for point in points]
         script.append("end")
-    script.append("plot " + ", ".join(f"$line{i} with {style} linewidth 1.5 title '{name}' noenhanced"
-                                      for i, name in enumerate(lines)))
+    script.append("plot " + ", ".join(
+        f"$line{i} with {look.get('style', 'yerrorlines')} linewidth 1.5 pointtype 7 pointsize 0.4 linecolor rgb "
+        f"'{COLOURS[i // dashes % len(COLOURS)]}' dashtype {i % dashes + 1} title '{name}' noenhanced"
+        for i, name in enumerate(lines)))
     return "\n".join(script) + "\n"
 
 

@@ -46,6 +46,7 @@ void against_threads(session& s) {
         r.arms = {in_flight<coproc_peer>(ours, workers, window, loops),
                   in_flight<thread_pool_peer>(theirs, workers, window, loops)};
         r.goals = {ratio_goal(theirs, ours, at_least, 0.95)};
+        r.goals[0].what += fmt::format(", {} us, {} in flight", microseconds, window);
         if (!s.wants(r.id)) continue;
         row_result result = measure(s.set, r);
         if (result.judgements.front().is != verdict::not_measured) cells.push_back(result.judgements.front());
@@ -63,7 +64,7 @@ void against_threads(session& s) {
     means.push_back(geometric_mean(ratios));
   }
   judgement lowest = *std::ranges::min_element(cells, {}, &judgement::median);
-  lowest.what = "worst cell, " + lowest.what;
+  lowest.what = "worst cell: " + lowest.what;
   // One cell that is decidedly worse decides; else one that cannot be decided leaves the whole open.
   for (const verdict v : {verdict::met, verdict::not_decidable, verdict::missed})
     if (std::ranges::count(cells, v, &judgement::is) > 0) lowest.is = v;
