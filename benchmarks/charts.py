@@ -38,7 +38,8 @@ def lines_over_rows(rows, prefix, scale):
 
 def latency_over_gap(rows):
     return lines_over_rows(rows, "gap", lambda ns: ns / 1e3), {
-        "title": "Empty task after an idle gap", "xlabel": "gap [us]", "ylabel": "time of the task [us]"}
+        "title": "Empty task after an idle gap", "xlabel": "gap [us]", "ylabel": "time of the task [us]",
+        "scale": "set logscale x; set yrange [0:*]"}
 
 
 def throughput_over_window(rows):
@@ -79,8 +80,7 @@ def gnuplot_script(lines, look, footer, target):
     dashes = look.get("dashes", 1)
     title = look["title"].replace("_", "\\\\_")
     script = ["set terminal svg size 820,520 font 'sans-serif,13' background rgb 'white' name 'coproc'",
-              f"set output '{target}'", "set logscale xy", "set format x '%g'", "set format y '%g'",
-              "set autoscale noextend", "set offsets graph 0.02, graph 0.02, graph 0.05, graph 0.05",
+              f"set output '{target}'", look.get("scale", "set logscale xy"), "set format x '%g'", "set format y '%g'",
               "set grid linecolor rgb '#dddddd'", "set key outside bottom center horizontal maxcols 3",
               f"set title \"{title}\\n{{/*0.7 {footer}}}\"", f"set xlabel '{look['xlabel']}'",
               f"set ylabel '{look['ylabel']}'"]
@@ -90,8 +90,9 @@ def gnuplot_script(lines, look, footer, target):
         script.append(f"$line{i} << end")
         script += [" ".join(f"{v:.6g}" for v in point if v is not None) for point in points]
         script.append("end")
+    style = look.get("style", "yerrorlines pointtype 7 pointsize 0.4")
     script.append("plot " + ", ".join(
-        f"$line{i} with {look.get('style', 'yerrorlines')} linewidth 1.5 pointtype 7 pointsize 0.4 linecolor rgb "
+        f"$line{i} with {style} linewidth 1.5 linecolor rgb "
         f"'{COLOURS[i // dashes % len(COLOURS)]}' dashtype {i % dashes + 1} title '{name}' noenhanced"
         for i, name in enumerate(lines)))
     return "\n".join(script) + "\n"
