@@ -64,16 +64,18 @@ const bytes& kept_result(std::size_t size) {
   return result;
 }
 
+// One call goes before the timed ones: between runs the arm was idle, and what is measured is warm.
 template <class Call>
 arm coproc_arm(std::string name, Call call) {
   const auto set_up = [=]() -> run_function {
     auto f = std::make_shared<front_end<coproc_peer>>(1);
     return [=](const run_order& o) -> run_values {
       auto hop = [&](int value, int) { return call(f->peer.pool(), value); };
+      run_in_flight(f->io, 1, 1, 0, hop);
       return {run_in_flight(f->io, 1, o.tasks, 0, hop) * 1e9 / static_cast<double>(o.tasks)};
     };
   };
-  return {std::move(name), set_up};
+  return {std::move(name), set_up, 3};
 }
 
 arm argument_arm(std::string name, std::size_t size) {
