@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: BSL-1.0
+// Names without definitions, and without any other header: for headers that only mention coproc's types, or give a type of
+// theirs a codec whose functions are defined elsewhere.
+#pragma once
+
+namespace coproc {
+
+class process_pool;
+class pool_ref;
+template <class R>
+class task;
+
+struct pool_options;
+struct task_options;
+struct pool_stats;
+struct trace_event;
+
+template <class T>
+class bounded_channel;
+class semaphore;
+
+template <class T>
+struct codec;
+class reader;
+class writer;
+
+class pool_error;
+class timed_out;
+class task_timeout;
+class bad_payload;
+class worker_lost;
+class remote_exception;
+struct worker_start;
+struct worker_exit;
+
+} // namespace coproc
