@@ -33,7 +33,7 @@ list_missing() {
   need have_header nettle/sha2.h nettle-dev
   need have_command spin spin
   case $preset in
-  clang | asan-ubsan) need have_clang 19 clang-19 libclang-rt-19-dev ;;
+  clang | asan-ubsan | tsan) need have_clang 19 clang-19 libclang-rt-19-dev ;;
   esac
 }
 
