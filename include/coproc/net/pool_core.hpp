@@ -79,12 +79,7 @@ public:
 
   /// Hands a prepared record over; never completes it inline.
   void submit(pool::task_record& t) {
-    wake_list wakes;
-    std::lock_guard lock(mutex_);
-    // A submission out of a completion costs no clock read of its own, unless time counts for it.
-    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
-    host_.tasks().submit(t, now);
-    after_change(now, wakes);
+    if (submit_and_wake(t)) arm_or_poll();
   }
 
   /// By the contract's table; harmless when the operation has completed. Any thread.
@@ -171,24 +166,38 @@ private:
 
   // ---- turns ----
 
-  template <class Change>
-  void change(Change make) noexcept {
-    if (!is_own_process()) return;
+  bool submit_and_wake(pool::task_record& t) {
     wake_list wakes;
     std::lock_guard lock(mutex_);
-    if (stopped_) return;
+    // A submission out of a completion costs no clock read of its own, unless time counts for it.
+    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
+    host_.tasks().submit(t, now);
+    return after_change(now, wakes);
+  }
+
+  template <class Change>
+  void change(Change make) noexcept {
+    if (is_own_process() && change_and_wake(make)) arm_or_poll();
+  }
+
+  template <class Change>
+  bool change_and_wake(Change make) {
+    wake_list wakes;
+    std::lock_guard lock(mutex_);
+    if (stopped_) return false;
     const auto now = pool::clock_now();
     make(host_.tasks(), now);
     look_at_ = {};
-    after_change(now, wakes);
+    return after_change(now, wakes);
   }
 
-  // What is owed after a change by whoever made it.
-  void after_change(pool::time_point now, wake_list& wakes) {
+  // What is owed after a change by whoever made it. True: arm_or_poll() is owed, too, once the sleepers are woken.
+  [[nodiscard]] bool after_change(pool::time_point now, wake_list& wakes) {
     auto& tasks = host_.tasks();
     tasks.pump(now);
     flush(in_turn(), wakes); // inside a turn the rest is flushed at its end
     if (token_ == token::idle) {
+      if (!wakes.empty()) return true;
       post_turn();
       token_ = token::polling;
     } else if (token_ == token::polling) {
@@ -199,6 +208,22 @@ private:
       else
         interrupt_wait();
     }
+    return false;
+  }
+
+  // Everybody was idle, and a worker is being woken: it needs this CPU more than a turn that would find nothing (W6), so the
+  // wait is begun at once. IDLE -> ARMED, or POLLING where there is something to do.
+  void arm_or_poll() {
+    std::lock_guard lock(mutex_);
+    if (stopped_ || token_ != token::idle || !host_.busy()) return;
+    const bool something_to_do = !host_.tasks().completed().empty() || host_.tasks().ending() || needs_attention();
+    if (!something_to_do && arm()) return;
+    post_turn();
+    token_ = token::polling;
+  }
+
+  bool needs_attention() noexcept {
+    return host_.has_starts() || host_.has_notices() || !host_.tasks().traced().empty();
   }
 
   void flush(bool only_sleepers, wake_list& wakes) {
@@ -226,8 +251,8 @@ private:
       std::lock_guard lock(mutex_);
       token_ = token::polling;
       host_.tasks().disarm();
-      look_at_ = {};
-      spin_.slept(pool::clock_now() - armed_at_);
+      look_at_ = pool::clock_now();
+      spin_.slept(look_at_ - armed_at_);
     }
     turn();
   }
@@ -286,24 +311,25 @@ private:
       return step::end;
     }
     const auto now = r.now = last_look_at_clock_ = pool::clock_now();
-    const bool look = now >= look_at_;
-    if (look) {
+    const std::size_t moved = tasks.drain(tasks_per_turn, now);
+    // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
+    if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
       look_at_ = now + look_period;
       tasks.publish_cpu(pool::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
+      host_.tick(now);
     }
-    const std::size_t moved = tasks.drain(tasks_per_turn, now);
-    if (look) host_.tick(now);
     tasks.pump(now);
     flush(false, wakes);
     const std::size_t ended = take_completed();
-    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
+    if (needs_attention()) return step::attend;
     moved_since_wake_ += moved;
     if (moved != 0) spun_ = {};
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
       token_ = token::idle;
+      delivery_.between_handlers(); // the next turn has no number yet: nobody may take over from this one meanwhile
       call_off_guard();
       if (host_.over() && gate_) gate_->open();
       return step::end;
@@ -324,7 +350,7 @@ private:
     const std::size_t n = completed.size();
     if (n == 0) return 0;
     delivery_.add(completed);
-    if (!stopped_ && host_.busy()) guard_delivery();
+    if (!stopped_ && (n > 1 || host_.busy())) guard_delivery();
     return n;
   }
 
@@ -363,7 +389,8 @@ private:
       guarded_ = false;
       if (stopped_ || token_ != token::polling) return;
       if (!delivery_.take_over_if_stuck(holder_, holder_ + 1, !called_off)) return guard_delivery();
-      ++holder_; // turn() goes one further; nobody else is called that
+      ++holder_;        // turn() goes one further; nobody else is called that
+      guard_delivery(); // the next handler may block as well
       look_at_ = {};
     }
     turn();
@@ -412,12 +439,13 @@ private:
       }
       host_.set_timer(tasks.next_deadline());
     }
-    token_ = token::armed;
+    delivery_.between_handlers(); // as in advance()
     armed_at_ = now;
     moved_since_wake_ = 0;
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
     wait_->async_wait(net::posix::stream_descriptor::wait_read,
                       [self = shared_from_this()](net::error_code) { self->woken(); });
+    token_ = token::armed;
     return true;
   }
 

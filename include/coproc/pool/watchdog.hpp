@@ -118,7 +118,8 @@ public:
 
   time_point next_deadline(const worker_record& w) const noexcept {
     const time_point next = std::min({w.next_step, w.head_deadline, w.head_soft_deadline});
-    return w.start_deadline != time_point::max() && !w.initialized() ? std::min(next, w.start_deadline) : next;
+    // Also of one that says it is initialized, but of which the fork server has said nothing.
+    return w.status == state::starting || !w.initialized() ? std::min(next, w.start_deadline) : next;
   }
 
 private:
@@ -173,7 +174,7 @@ private:
   // Nothing of its ring was begun. One that was never forked has no pidfd: then it is the fork server that hangs.
   void start_expired(worker_record& w, time_point now) noexcept {
     w.start_deadline = time_point::max();
-    if (w.initialized() || (w.status != state::live && w.status != state::starting)) return;
+    if (w.status != state::starting && (w.status != state::live || w.initialized())) return;
     w.exit.cause = exit_cause::start_timeout;
     if (w.status == state::starting) return policy_.server_hangs();
     take_back(w);
