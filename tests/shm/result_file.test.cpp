@@ -174,14 +174,14 @@ TEST_CASE("whatever is opened, grown, closed and freed: no live byte changes, no
 }
 
 TEST_CASE("trim gives memory back when much was touched and nothing is live, and only then") {
-  file_bench b(std::size_t{80} << 20);
+  file_bench b(std::size_t{100} << 20);
   b.put(std::size_t{1} << 20);
   b.free_oldest();
   const auto little = b.blocks();
   b.space.trim();
   CHECK(b.blocks() == little); // warm memory is worth keeping
 
-  b.put((std::size_t{64} << 20) + 1);
+  b.put(shm::result_space::warm_bytes + 1);
   const auto much = b.blocks();
   REQUIRE(much > little);
   b.space.trim();

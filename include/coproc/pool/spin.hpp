@@ -7,15 +7,11 @@
 #include <chrono>
 #include <sched.h>
 
-#if defined(__x86_64__) || defined(__i386__)
-#include <immintrin.h>
-#endif
-
 namespace coproc::pool {
 
 inline void cpu_relax() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
-  _mm_pause();
+  __builtin_ia32_pause(); // <immintrin.h> would cost each of our users a second of compile time
 #elif defined(__aarch64__)
   asm volatile("isb" ::: "memory");
 #endif

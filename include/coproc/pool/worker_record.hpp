@@ -282,9 +282,13 @@ private:
   /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
   static constexpr double ring_work_ns = 60'000;
 
+  /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
+  static constexpr double pipelined_ns = 500'000;
+
   static constexpr std::size_t depth_for(double task_ns) noexcept {
     const double tasks = ring_work_ns / std::max(task_ns, 1.0);
-    return tasks >= static_cast<double>(shm::ring_slots) ? shm::ring_slots : 1 + static_cast<std::size_t>(tasks);
+    if (tasks >= static_cast<double>(shm::ring_slots)) return shm::ring_slots;
+    return std::max<std::size_t>(1 + static_cast<std::size_t>(tasks), task_ns < pipelined_ns ? 2 : 1);
   }
 
   // The head may be READY, RUNNING or DONE; never READY again once seen RUNNING; REVOKED only where revoked.

@@ -17,7 +17,8 @@ namespace coproc::shm {
 class result_space {
 public:
   static constexpr std::size_t alignment = 64;
-  static constexpr std::size_t warm_bytes = std::size_t{64} << 20;
+  /// Kept touched while nothing is live: a result of 64 MiB with its length before it, and some.
+  static constexpr std::size_t warm_bytes = std::size_t{80} << 20;
 
   /// Borrows the mapping; `freed` is the front end's count of results given back.
   result_space(std::byte* base, std::size_t bytes, int fd, const word& freed) noexcept
