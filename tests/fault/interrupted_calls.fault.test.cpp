@@ -155,9 +155,6 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
       return pool.stats().counters.exits_by(exit_cause::memory_limit) > exits_before;
     }, 10s));
     CHECK(result_of(io, pool, next, 1) == 2);
-    // Memory is given back.
-    CHECK(result_of(io, pool, echo, std::vector<int>(20'000'000, 1)).size() == 20'000'000);
-    CHECK(eventually([] { return interruptions()[static_cast<unsigned>(call::punch_hole)] > 0; }, 10s));
     // A death costs its task.
     int lost = 0;
     async_run(pool, work(crash, 0), [&](std::exception_ptr e, int) {
@@ -171,6 +168,17 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
     io.run_for(20s);
     CHECK(lost == 1);
     CHECK(result_of(io, pool, next, 2) == 3);
+  }
+  { // Memory is given back, by a worker that goes to sleep after its result was read; that one has no limit to grow over.
+    const leak_audit audit;
+    const hooks installed;
+    net::io_context io(1);
+    const process_pool pool(io, {.max_workers = 1});
+    CHECK(result_of(io, pool, echo, std::vector<int>(20'000'000, 1)).size() == 20'000'000);
+    CHECK(eventually([&] {
+      result_of(io, pool, nap, 1);
+      return interruptions()[static_cast<unsigned>(call::punch_hole)] > 0;
+    }, 30s));
   }
   unsigned kinds = 0, all = 0;
   int interrupted = 0;
