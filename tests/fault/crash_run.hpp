@@ -153,7 +153,7 @@ public:
       std::optional<construction_watchdog> dog;
       if (stops() && plan_.victim.who == role::server && plan_.when == moment::construction) dog.emplace();
       if (stops())
-        pool.emplace(io, pool_options{.max_workers = plan_.workers, .kill_grace = 50ms, .start_timeout = 500ms});
+        pool.emplace(io, pool_options{.max_workers = plan_.workers, .kill_grace = 50ms, .start_timeout = start_limit});
       else
         pool.emplace(io, pool_options{.max_workers = plan_.workers});
     } catch (const pool_error& e) {
@@ -184,7 +184,8 @@ public:
 
 private:
   static constexpr unsigned ring_slots = unsigned{shm::ring_slots};
-  static constexpr auto time_limit = 300ms; // of a task, where a process is stopped
+  // Where a process is stopped, of a task and of a start: what an innocent one never takes, though runs share the CPUs.
+  static constexpr std::chrono::milliseconds time_limit{sanitized ? 1000 : 300}, start_limit{sanitized ? 3000 : 500};
   struct stuck {};
 
   bool stops() const { return plan_.how == fate::stopped; }

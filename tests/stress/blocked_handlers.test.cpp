@@ -1,0 +1,106 @@
+// SPDX-License-Identifier: BSL-1.0
+// The delivery guard at its edges (tests/model/delivery.pml found both): handlers that block where nothing but the guard could
+// make the pool go on. Two threads run the loop; a handler that is never released says so after ten seconds.
+#include <coproc/process_pool.hpp>
+#include <coproc/run_in_executor.hpp>
+
+#include "support/leak_audit.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <future>
+#include <sys/mman.h>
+
+using namespace coproc;
+using namespace coproc::testing;
+using namespace std::chrono_literals;
+
+namespace {
+
+struct signals {
+  std::atomic<bool> gate{false};
+  std::atomic<int> ended{0};
+};
+
+signals& shared() {
+  static signals* const s =
+      new (::mmap(nullptr, sizeof(signals), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) signals;
+  return *s;
+}
+
+void begin() {
+  shared().gate = false;
+  shared().ended = 0;
+}
+
+int after_gate(int n) {
+  while (!shared().gate) ::usleep(100);
+  ++shared().ended;
+  return n;
+}
+int at_once(int n) {
+  ++shared().ended;
+  return n;
+}
+
+/// Both tasks have returned; their workers say DONE in the next microseconds.
+bool await_ended(int tasks) {
+  const bool ended = eventually([&] { return shared().ended == tasks; }, 10s);
+  std::this_thread::sleep_for(5ms);
+  return ended;
+}
+
+void run_on_two_threads(net::io_context& io) {
+  std::thread other([&] { io.run(); });
+  io.run();
+  other.join();
+}
+
+} // namespace
+
+TEST_CASE("a handler may wait for its neighbour, though both tasks ended last and at once") {
+  const leak_audit audit;
+  begin();
+  net::io_context io(2);
+  process_pool pool(io, {.max_workers = 1});
+  std::promise<void> second;
+  bool released = false;
+  async_run(pool, work(after_gate, 1),
+            [&](std::exception_ptr, int) { released = second.get_future().wait_for(10s) == std::future_status::ready; });
+  async_run(pool, work(after_gate, 2), [&](std::exception_ptr, int) { second.set_value(); });
+  // The pool sleeps, and its guard has run out, when both threads are kept busy until both tasks have ended.
+  std::atomic<int> busy{0};
+  std::atomic<bool> both_busy{true};
+  const auto keep_busy = [&] {
+    ++busy;
+    if (!eventually([&] { return busy == 2; }, 10s)) both_busy = false;
+    shared().gate = true;
+    if (!await_ended(2)) both_busy = false;
+  };
+  net::steady_timer later(io, 50ms);
+  later.async_wait([&](net::error_code) {
+    net::post(io, keep_busy);
+    net::post(io, keep_busy);
+  });
+  run_on_two_threads(io);
+  CHECK(both_busy);
+  CHECK(released);
+}
+
+TEST_CASE("a handler may wait for a task that runs, though the handler before it was slow") {
+  const leak_audit audit;
+  begin();
+  net::io_context io(2);
+  process_pool pool(io, {.max_workers = 1});
+  std::promise<void> third;
+  bool released = false;
+  async_run(pool, work(at_once, 1), [](std::exception_ptr, int) { std::this_thread::sleep_for(50ms); });
+  async_run(pool, work(at_once, 2), [&](std::exception_ptr, int) {
+    shared().gate = true;
+    released = third.get_future().wait_for(10s) == std::future_status::ready;
+  });
+  async_run(pool, work(after_gate, 3), [&](std::exception_ptr, int) { third.set_value(); });
+  REQUIRE(await_ended(2));
+  run_on_two_threads(io);
+  CHECK(released);
+}
