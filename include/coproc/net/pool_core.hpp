@@ -79,7 +79,12 @@ public:
 
   /// Hands a prepared record over; never completes it inline.
   void submit(pool::task_record& t) {
-    if (submit_and_wake(t)) arm_or_poll();
+    wake_list wakes;
+    std::lock_guard lock(mutex_);
+    // A submission out of a completion costs no clock read of its own, unless time counts for it.
+    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
+    host_.tasks().submit(t, now);
+    after_change(now, wakes);
   }
 
   /// By the contract's table; harmless when the operation has completed. Any thread.
@@ -166,40 +171,27 @@ private:
 
   // ---- turns ----
 
-  bool submit_and_wake(pool::task_record& t) {
-    wake_list wakes;
-    std::lock_guard lock(mutex_);
-    // A submission out of a completion costs no clock read of its own, unless time counts for it.
-    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
-    host_.tasks().submit(t, now);
-    return after_change(now, wakes);
-  }
-
   template <class Change>
   void change(Change make) noexcept {
-    if (is_own_process() && change_and_wake(make)) arm_or_poll();
-  }
-
-  template <class Change>
-  bool change_and_wake(Change make) {
+    if (!is_own_process()) return;
     wake_list wakes;
     std::lock_guard lock(mutex_);
-    if (stopped_) return false;
+    if (stopped_) return;
     const auto now = pool::clock_now();
     make(host_.tasks(), now);
+    after_change(now, wakes);
     look_at_ = {};
-    return after_change(now, wakes);
   }
 
-  // What is owed after a change by whoever made it. True: arm_or_poll() is owed, too, once the sleepers are woken.
-  [[nodiscard]] bool after_change(pool::time_point now, wake_list& wakes) {
+  // What is owed after a change by whoever made it.
+  void after_change(pool::time_point now, wake_list& wakes) {
     auto& tasks = host_.tasks();
     tasks.pump(now);
     flush(in_turn(), wakes); // inside a turn the rest is flushed at its end
     if (token_ == token::idle) {
-      if (!wakes.empty()) return true;
       post_turn();
       token_ = token::polling;
+      look_at_ = now + look_period; // what happened while all was idle is seen then, or by the wait
     } else if (token_ == token::polling) {
       guard_delivery(); // whoever holds the token may be in a handler that blocks
     } else {
@@ -208,18 +200,6 @@ private:
       else
         interrupt_wait();
     }
-    return false;
-  }
-
-  // Everybody was idle, and a worker is being woken: it needs this CPU more than a turn that would find nothing (W6), so the
-  // wait is begun at once. IDLE -> ARMED, or POLLING where there is something to do.
-  void arm_or_poll() {
-    std::lock_guard lock(mutex_);
-    if (stopped_ || token_ != token::idle || !host_.busy()) return;
-    const bool something_to_do = !host_.tasks().completed().empty() || host_.tasks().ending() || needs_attention();
-    if (!something_to_do && arm()) return;
-    post_turn();
-    token_ = token::polling;
   }
 
   bool needs_attention() noexcept {

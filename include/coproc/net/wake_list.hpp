@@ -22,8 +22,6 @@ public:
     }
   }
 
-  bool empty() const noexcept { return count_ == 0; }
-
   void add(pool::worker_record& w) {
     if (count_ == list_.size())
       shm::waker::wake(w.mailbox());

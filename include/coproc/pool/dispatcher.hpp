@@ -97,15 +97,16 @@ public:
     return any;
   }
 
-  /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, on another CPU than `cpu`, run
-  /// short tasks? (W6) Never while the workers alone can keep all CPUs busy: the spinner would take one from them.
+  /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
+  /// CPU than `cpu`, run short tasks? (W6) Never while the workers alone can keep all CPUs busy: the spinner would take one
+  /// from them.
   bool worth_spinning(int cpu) const noexcept {
     bool any = false;
     unsigned busy = 0;
     fleet_.each_worker([&](const worker_record& w) {
       if (w.load() == 0) return;
       ++busy;
-      any = any || (w.task_ns() < 40'000 && w.mailbox().worker.sleeping.load(std::memory_order_relaxed) == 0 &&
+      any = any || (w.task_ns() < 40'000 && !w.waker.looks_asleep(w.mailbox()) &&
                     w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
     });
     return any && busy < fleet_.limits().usable_cpus;
