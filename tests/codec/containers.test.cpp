@@ -62,7 +62,8 @@ TEST_CASE("vectors of plain types cost their bytes, a length and padding") {
   CHECK(encoded_bytes(std::vector<char>(10)) == 11);
   CHECK(encoded_bytes(std::vector<double>()) == 8);
   CHECK(encoded_bytes(std::vector<double>(10)) == 8 + 80);
-  CHECK(encoded_bytes(std::vector<int>(1000)) == 12 + 4000);
+  CHECK(encoded_bytes(std::vector<int>(255)) == 12 + 1020);
+  CHECK(encoded_bytes(std::vector<int>(256)) == 64 + 1024); // large ones begin at a cache line
   CHECK(encoded_bytes(std::vector<point>(3)) == 8 + 48);
 }
 

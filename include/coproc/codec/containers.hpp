@@ -5,6 +5,7 @@
 
 #include <coproc/codec/form.hpp>
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -24,10 +25,17 @@
 
 namespace coproc::detail {
 
-/// n plain elements, aligned within the payload so that they can be viewed in place.
+/// Where n plain elements begin in a payload, so that they can be viewed in place; large ones at the start of a cache line:
+/// on recent AMD processors `rep movsb`, which memcpy becomes, is sixteen times as slow where destination and source are 1 to
+/// 15 bytes apart modulo a page, as they would be behind a length of nine bytes.
+template <class T>
+constexpr std::size_t plain_range_alignment(std::size_t n) noexcept {
+  return n * sizeof(T) < 1024 ? alignof(T) : std::max<std::size_t>(alignof(T), 64);
+}
+
 template <class T>
 void encode_plain_range(writer& w, const T* first, std::size_t n) {
-  w.put_length(n).put_bytes(first, n * sizeof(T), alignof(T));
+  w.put_length(n).put_bytes(first, n * sizeof(T), plain_range_alignment<T>(n));
 }
 
 /// The elements that encode_plain_range wrote, where they lie: perhaps misaligned for T, and not yet validated.
@@ -38,7 +46,7 @@ struct plain_range {
   template <class T>
   static plain_range take(reader& r) {
     const std::size_t n = r.get_length(sizeof(T)); // at most remaining() / sizeof(T), so the product cannot overflow
-    return {r.take(n * sizeof(T), alignof(T)), n};
+    return {r.take(n * sizeof(T), plain_range_alignment<T>(n)), n};
   }
 
   template <class T>
