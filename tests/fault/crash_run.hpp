@@ -39,6 +39,8 @@ inline int crash(int) {
   ::raise(SIGKILL);
   return 0;
 }
+/// More than a worker keeps: it gives the memory back when the result was read.
+inline constexpr std::size_t huge_bytes = shm::result_space::warm_bytes + 1;
 inline std::vector<std::byte> huge(std::size_t bytes) { return std::vector<std::byte>(bytes, std::byte{1}); }
 
 // ---- what is left behind
@@ -299,9 +301,9 @@ private:
   void call_mixed(unsigned i) {
     if (plan_.ring == content::huge_result) {
       ++tasks_;
-      async_run(*pool_, work(huge, std::size_t{65} << 20),
+      async_run(*pool_, work(huge, huge_bytes),
                 [this](std::exception_ptr e, const std::vector<std::byte>& v) {
-                  complete(std::move(e), v.size() == std::size_t{65} << 20);
+                  complete(std::move(e), v.size() == huge_bytes);
                 });
     } else if (i % 3 == 0) {
       ++tasks_;
