@@ -16,7 +16,6 @@ have_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
 
 # need <test> <argument> <package>...: adds the packages to the list to install if `test argument` fails.
 missing=
-optional=
 need() {
   "$1" "$2" || { shift 2; missing="$missing $*"; }
 }
@@ -37,19 +36,16 @@ list_missing() {
   esac
 }
 
-list_optional() {
-  required=$missing
+# Prints what is missing for the benchmark alone; in a subshell, so that $missing stays what it is.
+list_optional() (
   missing=
-  if [ "$purpose" = bench ]; then
-    need have_header oneapi/tbb/task_arena.h libtbb-dev
-    need have_command python3 python3
-    need have_command gnuplot gnuplot-nox
-    need have_command node nodejs
-    need have_command npm npm
-  fi
-  optional=$missing
-  missing=$required
-}
+  need have_header oneapi/tbb/task_arena.h libtbb-dev
+  need have_command python3 python3
+  need have_command gnuplot gnuplot-nox
+  need have_command node nodejs
+  need have_command npm npm
+  echo "$missing"
+)
 
 as_root() {
   if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
@@ -81,7 +77,8 @@ install_missing() {
 
 boost_package=libboost1.81-dev
 list_missing
-list_optional
+optional=
+if [ "$purpose" = bench ]; then optional=$(list_optional); fi
 fetch=OFF
 if [ -n "$missing" ]; then
   if have_command apt-get && { [ "$(id -u)" = 0 ] || have_command sudo; }; then

@@ -3,6 +3,7 @@
 // run_in_executor, async_run and submit. Front end. A public header: may include everything.
 #pragma once
 
+#include <coproc/fwd.hpp>
 #include <coproc/net/asio.hpp>
 #include <coproc/net/pool_core.hpp>
 #include <coproc/net/resolve_options.hpp>
@@ -16,10 +17,6 @@
 #include <utility>
 
 namespace coproc {
-
-class process_pool;
-template <class R>
-class task;
 
 /// A pool with the options of one call; trivially copyable. The pool must outlive it.
 class pool_ref {

@@ -202,10 +202,6 @@ private:
     }
   }
 
-  bool needs_attention() noexcept {
-    return host_.has_starts() || host_.has_notices() || !host_.tasks().traced().empty();
-  }
-
   void flush(bool only_sleepers, wake_list& wakes) {
     host_.tasks().flush(only_sleepers, [&](pool::worker_record& w) { wakes.add(w); });
   }
@@ -303,7 +299,7 @@ private:
     tasks.pump(now);
     flush(false, wakes);
     const std::size_t ended = take_completed();
-    if (needs_attention()) return step::attend;
+    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     moved_since_wake_ += moved;
     if (moved != 0) spun_ = {};
     if (ended != 0 || moved != 0) return step::complete;

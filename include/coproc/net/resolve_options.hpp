@@ -6,6 +6,7 @@
 #include <coproc/net/pool_core.hpp>
 #include <coproc/options.hpp>
 #include <coproc/os/cpu.hpp>
+#include <coproc/pool/scramble.hpp>
 
 #include <algorithm>
 #include <stdexcept>
@@ -99,11 +100,9 @@ inline resolved_options resolve(const pool_options& o) {
   return r;
 }
 
-/// Which worker a key belongs to: all pools of one size agree. splitmix64's finaliser spreads neighbouring keys.
+/// Which worker a key belongs to: all pools of one size agree, and neighbouring keys spread.
 inline std::int16_t home_of(std::uint64_t key, unsigned workers) noexcept {
-  key = (key ^ key >> 30) * 0xbf58476d1ce4e5b9u;
-  key = (key ^ key >> 27) * 0x94d049bb133111ebu;
-  return static_cast<std::int16_t>((key ^ key >> 31) % workers);
+  return static_cast<std::int16_t>(pool::scramble(key) % workers);
 }
 
 inline pool::task_terms resolve(const task_options& o, unsigned workers) {

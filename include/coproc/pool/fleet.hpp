@@ -8,6 +8,7 @@
 #include <coproc/pool/restarts.hpp>
 #include <coproc/pool/roster.hpp>
 #include <coproc/pool/run_meter.hpp>
+#include <coproc/pool/scramble.hpp>
 #include <coproc/pool/watchdog.hpp>
 
 #include <algorithm>
@@ -64,7 +65,7 @@ public:
     w->born_at = now;
     w->start_deadline = after(now, limits_.start_timeout);
     w->task_limit = limits_.max_tasks_per_child;
-    if (limits_.max_tasks_jitter != 0) w->task_limit -= scramble(w->incarnation) % (limits_.max_tasks_jitter + 1);
+    if (limits_.max_tasks_jitter != 0) w->task_limit -= scramble(w->incarnation + golden_gamma) % (limits_.max_tasks_jitter + 1);
     w->may_leave = limits_.leave_when_idle && w->index >= limits_.min_workers;
     seats_.sit(std::move(w));
   }
@@ -265,13 +266,7 @@ private:
 
   static constexpr std::chrono::milliseconds measure_every{10};
 
-  // splitmix64: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators", OOPSLA 2014.
-  static constexpr std::uint64_t scramble(std::uint64_t x) noexcept {
-    x += 0x9e3779b97f4a7c15u;
-    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9u;
-    x = (x ^ x >> 27) * 0x94d049bb133111ebu;
-    return x ^ x >> 31;
-  }
+  static constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15u; // of splitmix64
 
   // Its pidfd was dropped on the way, for want of a free descriptor: nobody could kill it, so it gets no work.
   void refuse_unkillable(worker_record& w, time_point now) noexcept {
