@@ -27,6 +27,7 @@ std::vector<std::uint64_t> run_all(pool_bench& b, std::uint64_t incarnation) {
 
 // Gives a worker the habit of short tasks, so that its ring is used to its full depth. 320 is a multiple of the ring.
 void teach_short_tasks(pool_bench& b, std::uint64_t incarnation, std::uint64_t count = 320) {
+  b.worker(incarnation).reported_run_ns = 100;
   for (std::uint64_t i = 0; i != count; ++i) {
     b.submit(1'000'000 + i);
     b.worker(incarnation).run_one();
@@ -895,6 +896,7 @@ TEST_CASE("a ring is filled to about one wake-up's worth of work") {
   teach_short_tasks(b, w);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(w).load() == shm::ring_slots);
+  b.worker(w).reported_run_ns = 10'000'000;
   for (int i = 0; i != 300; ++i) {
     b.worker(w).begin();
     b.now += 10ms;
@@ -904,6 +906,61 @@ TEST_CASE("a ring is filled to about one wake-up's worth of work") {
   b.turn();
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(w).load() == 1);
+}
+
+TEST_CASE("nobody is woken while a worker that is awake will be through before") {
+  pool_bench b({.max_workers = 2, .max_queue = 1000});
+  const auto awake = b.live_worker(0);
+  teach_short_tasks(b, awake);
+  const auto asleep = b.live_worker(1);
+  b.worker(asleep).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
+  CHECK(b.record(awake).load() == shm::ring_slots);
+  CHECK(b.record(asleep).load() == 0);
+
+  SECTION("the rest follows as it goes on") {
+    CHECK(run_all(b, awake).size() == 100);
+    CHECK(b.record(asleep).tasks_issued == 0);
+  }
+  SECTION("a head that runs for longer than thought wakes somebody, and others get what is behind it") {
+    REQUIRE(b.worker(awake).begin());
+    b.advance(100us);
+    CHECK(b.record(asleep).load() == 100 - shm::ring_slots);
+    CHECK(run_all(b, asleep).size() == 36);
+    CHECK(b.d.next_deadline() <= b.now + 1ms);
+    b.advance(1ms);
+    CHECK(run_all(b, asleep).size() != 0);
+  }
+  SECTION("so does a worker that does not begin its head") {
+    b.advance(100us); // it may only just be waking up
+    CHECK(b.record(asleep).load() == 0);
+    CHECK(b.d.next_deadline() <= b.now + 1ms);
+    b.advance(1ms);
+    CHECK(b.record(asleep).load() != 0);
+  }
+  SECTION("one that has finished its head goes on, however late the front end looks") {
+    b.worker(awake).run_one();
+    b.now += 10ms;
+    b.submit(100);
+    CHECK(b.record(asleep).load() == 0);
+  }
+}
+
+TEST_CASE("tasks that must run in one worker do not keep others waiting for it") {
+  pool_bench b({.max_workers = 2, .max_queue = 1000});
+  const auto home = b.live_worker(0);
+  teach_short_tasks(b, home);
+  const auto other = b.live_worker(1);
+  b.worker(other).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  for (std::uint64_t i = 0; i != shm::ring_slots; ++i) {
+    auto& t = b.task(i);
+    t.special = true;
+    t.terms.home = 0;
+    b.submit(t);
+  }
+  REQUIRE(b.record(home).homebound == shm::ring_slots);
+  b.submit(100);
+  CHECK(b.record(other).load() == 1);
 }
 
 TEST_CASE("large arguments are announced to their worker before the task is published") {

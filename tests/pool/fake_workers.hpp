@@ -52,7 +52,7 @@ public:
 
   void finish(shm::result_kind kind = shm::result_kind::value_inline, std::uint64_t length = 0,
               std::uint64_t offset = 0) {
-    shm::finish(head(), cursor, {static_cast<std::uint64_t>(kind), offset}, length);
+    shm::finish(head(), cursor, {static_cast<std::uint64_t>(kind), offset}, length, reported_run_ns);
     ++cursor;
     running = false;
   }
@@ -66,6 +66,7 @@ public:
   }
 
   std::uint64_t cursor = 0;
+  std::uint64_t reported_run_ns = 0; // with each result; 0: not measured
   bool running = false;
 
 private:

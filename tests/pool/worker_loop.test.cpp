@@ -397,3 +397,30 @@ TEST_CASE("initially idle workers sleep, and spinning ones publish their CPU") {
   CHECK(b.policy.sleeps > 0);
   CHECK((b.m.worker.cpu.load() != 0) == (spin != 0us));
 }
+
+namespace {
+
+// Takes 2 ms by the clock that is asked about it.
+outcome takes_2_ms(std::span<const std::byte>, writer&) {
+  for (const auto end = std::chrono::steady_clock::now() + 2ms; std::chrono::steady_clock::now() < end;) {}
+  return outcome::value;
+}
+
+} // namespace
+
+TEST_CASE("the first task and every long one report how long they ran, short ones now and then") {
+  loop_bench b;
+  std::vector<std::uint64_t> long_ones, short_ones;
+  for (int i = 0; i != 3; ++i) long_ones.push_back(b.publish(takes_2_ms));
+  for (int i = 0; i != 40; ++i) short_ones.push_back(b.publish(echo));
+  b.start();
+  for (const auto seq : long_ones) {
+    b.await(seq);
+    CHECK(b.m.at(seq).entry.load() >= 2'000'000);
+  }
+  b.await(short_ones.back());
+  int reported = 0;
+  for (const auto seq : short_ones) reported += b.m.at(seq).entry.load() != 0;
+  CHECK(reported >= 40 / 16);
+  CHECK(b.m.at(short_ones.front()).entry.load() != 0);
+}

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <coproc/os/error.hpp>
+#include <coproc/pool/active_seats.hpp>
 #include <coproc/pool/fleet.hpp>
 #include <coproc/pool/head_set.hpp>
 
@@ -24,7 +25,8 @@ public:
   using state = worker_record::state;
 
   dispatcher(const dispatcher_limits& limits, Policy& policy)
-      : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_) {}
+      : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_),
+        active_(limits.max_workers) {}
 
   // ---- tasks
 
@@ -68,24 +70,27 @@ public:
   /// Consumes finished heads, at most `budget` tasks. Returns how many ring entries moved.
   std::size_t drain(std::size_t budget, time_point now) noexcept {
     std::size_t moved = 0;
-    for (unsigned i = 0; i < fleet_.size(); ++i)
+    for (const unsigned i : active_)
       if (worker_record* w = fleet_.at(i); w != nullptr && w->load() != 0) moved += fleet_.drain(*w, budget, now);
+    active_.prune([&](unsigned i) {
+      const worker_record* const w = fleet_.at(i);
+      return w == nullptr || (w->load() == 0 && !w->dirty && w->waker.looks_asleep(w->mailbox()));
+    });
     return moved;
   }
 
   /// How long the longest ring of very short tasks will last; 0 where no ring holds several.
   std::chrono::nanoseconds short_backlog() const noexcept {
-    double longest_ns = 0;
-    fleet_.each_worker([&](const worker_record& w) {
-      if (w.unfinished() >= 8 && w.task_ns() < 10'000)
-        longest_ns = std::max(longest_ns, static_cast<double>(w.unfinished()) * w.task_ns());
-    });
-    return std::chrono::nanoseconds(static_cast<std::int64_t>(longest_ns));
+    if (fleet_.pace.task_ns() >= 10'000) return {};
+    std::size_t longest = 0;
+    each_active([&](const worker_record& w) { longest = std::max(longest, w.unfinished()); });
+    if (longest < 8) return {};
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(longest) * fleet_.pace.task_ns()));
   }
 
   head_set heads() const noexcept {
     head_set set;
-    fleet_.each_worker([&](const worker_record& w) {
+    each_active([&](const worker_record& w) {
       if (w.load() != 0) w.add_head(set);
     });
     return set;
@@ -93,7 +98,7 @@ public:
 
   bool any_head_done() const noexcept {
     bool any = false;
-    fleet_.each_worker([&](const worker_record& w) { any = any || w.head_done(); });
+    each_active([&](const worker_record& w) { any = any || w.head_done(); });
     return any;
   }
 
@@ -101,12 +106,13 @@ public:
   /// CPU than `cpu`, run short tasks? (W6) Never while the workers alone can keep all CPUs busy: the spinner would take one
   /// from them.
   bool worth_spinning(int cpu) const noexcept {
+    if (fleet_.pace.task_ns() >= 40'000) return false;
     bool any = false;
     unsigned busy = 0;
-    fleet_.each_worker([&](const worker_record& w) {
+    each_active([&](const worker_record& w) {
       if (w.load() == 0) return;
       ++busy;
-      any = any || (w.task_ns() < 40'000 && !w.waker.looks_asleep(w.mailbox()) &&
+      any = any || (!w.waker.looks_asleep(w.mailbox()) &&
                     w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
     });
     return any && busy < fleet_.limits().usable_cpus;
@@ -114,13 +120,14 @@ public:
 
   /// Tells workers where the front end runs, so that none spins in its place (W6).
   void publish_cpu(int cpu) noexcept {
-    fleet_.each_worker([&](worker_record& w) { w.publish_front_end_cpu(static_cast<std::uint32_t>(cpu) + 1); });
+    front_end_cpu_ = static_cast<std::uint32_t>(cpu) + 1;
+    each_active([&](worker_record& w) { w.publish_front_end_cpu(front_end_cpu_); });
   }
 
   /// Writes the armed words of all workers with issued slots. The caller fences, then looks at any_head_done().
   void arm(std::uint64_t arm_epoch) noexcept {
     arm_epoch_ = arm_epoch;
-    fleet_.each_worker([&](worker_record& w) {
+    each_active([&](worker_record& w) {
       if (w.load() != 0) w.arm(arm_epoch);
     });
   }
@@ -133,7 +140,7 @@ public:
   template <class F>
   void flush(bool only_sleepers, F f) noexcept {
     bool any = false;
-    fleet_.each_worker([&](worker_record& w) {
+    each_active([&](worker_record& w) {
       // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
       auto& freed = w.memory->freed_since_flush;
       if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) w.dirty = true;
@@ -141,7 +148,7 @@ public:
     });
     if (!any) return;
     shm::full_fence();
-    fleet_.each_worker([&](worker_record& w) {
+    each_active([&](worker_record& w) {
       if (!w.dirty || (only_sleepers && !w.waker.looks_asleep(w.mailbox()))) return;
       w.dirty = false;
       if (w.waker.must_wake(w.mailbox())) f(w);
@@ -171,6 +178,13 @@ public:
   void died(std::uint64_t incarnation, time_point now) noexcept { fleet_.died(incarnation, now); }
   void server_lost(time_point now) noexcept { fleet_.server_lost(now); }
 
+  /// Messages were sent to workers: those that sleep are owed a wake-up, too.
+  void messages_sent() noexcept {
+    fleet_.each_worker([&](worker_record& w) {
+      if (w.dirty) activate(w);
+    });
+  }
+
   bool in_transition() const noexcept { return fleet_.in_transition(); }
 
   /// Replaces all workers of today, one after the other, each when its successor is ready.
@@ -197,9 +211,10 @@ public:
 
   time_point next_deadline() const noexcept {
     time_point next = std::min({fleet_.next_deadline(), ledger_.next_expiry(), stage_deadline_});
+    if (!may_be_helped(time_point::max())) return next;
     const spare_capacity spare = find_spare();
     if (spare.all == 0) return next;
-    fleet_.each_worker([&](const worker_record& w) {
+    each_active([&](const worker_record& w) {
       if (spare_tasks(w, spare) != 0) next = std::min(next, w.steal_at);
     });
     return next;
@@ -276,20 +291,31 @@ private:
 
   // -- issuing
 
-  static bool has_room(const worker_record& w) noexcept {
-    return !w.ring_full() && w.unfinished() < w.depth() && w.takes_work();
+  bool has_room(const worker_record& w) const noexcept {
+    return !w.ring_full() && w.unfinished() < fleet_.pace.depth() && w.takes_work();
   }
 
-  // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
-  worker_record* pick() const noexcept {
+  // Nobody is woken while one that is awake will sooner be through with all that it has. Else the shortest ring with room;
+  // among equals one that is initialized, then awake, then the one that was active last.
+  worker_record* pick(time_point now) const noexcept {
+    worker_record* quick = nullptr;
+    bool worth_waiting = false;
+    each_active([&](worker_record& w) {
+      if (!is_quick(w, now)) return;
+      if (has_room(w) && (quick == nullptr || w.unfinished() < quick->unfinished())) quick = &w;
+      // Should it not go on, others get its tasks: see rebalance(). That one of them is awake is what it waits for.
+      worth_waiting = worth_waiting || (w.unfinished() >= 2 && w.unfinished() > w.homebound);
+    });
+    return quick != nullptr || worth_waiting ? quick : pick_any();
+  }
+
+  worker_record* pick_any() const noexcept {
     worker_record* best = nullptr;
     bool best_awake = false;
     fleet_.each_worker([&](worker_record& w) {
       if (!has_room(w) || (best != nullptr && w.unfinished() > best->unfinished())) return;
-      const bool awake = w.load() != 0 || !w.waker.looks_asleep(w.mailbox());
-      const auto rank = [](const worker_record& r, bool is_awake) {
-        return std::tuple(r.initialized(), is_awake, r.active_at);
-      };
+      const bool awake = is_awake(w);
+      const auto rank = [](const worker_record& r, bool r_awake) { return std::tuple(r.initialized(), r_awake, r.active_at); };
       if (best == nullptr || w.unfinished() < best->unfinished() || rank(w, awake) > rank(*best, best_awake)) {
         best = &w;
         best_awake = awake;
@@ -298,12 +324,24 @@ private:
     return best;
   }
 
+  static bool is_awake(const worker_record& w) noexcept { return w.load() != 0 || !w.waker.looks_asleep(w.mailbox()); }
+
+  // Would it be through with one more task before another one could be woken for it? As far as it has learned, and goes on:
+  // that one is only just being woken is no reason to wake another.
+  bool is_quick(const worker_record& w, time_point now) const noexcept {
+    if (!fleet_.pace.through_before_wake_up(w.unfinished() + 1)) return false;
+    if (!w.takes_work() || !w.initialized() || !is_awake(w)) return false;
+    if (w.head_since == time_point::max()) return true;
+    const auto head_age = now - w.head_since;
+    return head_age < pace::wake_up || w.head_done() || (head_age < steal_after && !w.runs_head());
+  }
+
   void dispatch(time_point now) noexcept {
     while (ledger_.front() != nullptr) {
-      worker_record* const w = pick();
+      worker_record* const w = pick(now);
       if (w == nullptr || !issue(*w, *ledger_.front(w->index), now)) break;
     }
-    if (ledger_.nothing_queued()) return;
+    if (!ledger_.any_homebound()) return;
     for (unsigned i = 0; i < fleet_.size(); ++i)
       while (ledger_.has_homebound(i)) {
         worker_record* const w = fleet_.at(i);
@@ -311,8 +349,21 @@ private:
       }
   }
 
+  void activate(worker_record& w) noexcept {
+    if (active_.contains(w.index)) return;
+    active_.add(w.index);
+    if (front_end_cpu_ != 0) w.publish_front_end_cpu(front_end_cpu_);
+  }
+
+  template <class F>
+  void each_active(F f) const {
+    for (const unsigned i : active_)
+      if (worker_record* const w = fleet_.at(i)) f(*w);
+  }
+
   // False: this worker cannot take this task now; it stays at the head of the queue.
   bool issue(worker_record& w, task_record& t, time_point now) noexcept {
+    activate(w);
     const int error = t.block ? policy_.send_segment(w, t.block) : 0;
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
@@ -367,13 +418,23 @@ private:
     return w.unfinished() < 2 ? 0 : std::min({w.unfinished() - 1, movable, spare.all});
   }
 
+  // Is there a worker from which others should take tasks by then, if there are others?
+  bool may_be_helped(time_point by) const noexcept {
+    bool any = false;
+    each_active([&](const worker_record& w) {
+      any = any || (by >= w.steal_at && w.unfinished() >= (w.initialized() ? 2u : 1u));
+    });
+    return any;
+  }
+
   // A worker without work takes what lies unstarted behind a task that has been running for a while.
   void rebalance(time_point now) noexcept {
+    if (!may_be_helped(now)) return;
     spare_capacity idle = find_spare();
     idle.all = std::min(idle.all, count_idle());
     if (idle.all == 0) return;
     bool any = false;
-    fleet_.each_worker([&](worker_record& w) {
+    each_active([&](worker_record& w) {
       if (now < w.steal_at) return;
       std::size_t wanted = spare_tasks(w, idle);
       if (wanted == 0) return;
@@ -470,6 +531,8 @@ private:
   watchdog<Policy> watchdog_;
   fleet<Policy> fleet_;
   std::uint64_t arm_epoch_ = 0;
+  active_seats active_;
+  std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
   stage stage_ = stage::open;
   time_point stage_deadline_ = time_point::max();
 };

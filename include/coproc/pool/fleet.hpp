@@ -5,6 +5,7 @@
 #pragma once
 
 #include <coproc/pool/ledger.hpp>
+#include <coproc/pool/pace.hpp>
 #include <coproc/pool/restarts.hpp>
 #include <coproc/pool/roster.hpp>
 #include <coproc/pool/run_meter.hpp>
@@ -156,6 +157,8 @@ public:
       if (violated) break;
       if (d.kind == worker_record::drained_kind::acknowledged) continue;
       --budget;
+      // No longer than it was there: a lie should not last.
+      if (d.ran_ns != 0) pace.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at).count())));
       ended.task[ended.count++] = d.task;
     }
     if (moved == 0) return 0;
@@ -260,6 +263,7 @@ public:
   }
 
   run_meter meter;
+  pool::pace pace;
 
 private:
   using seat = roster::seat;
@@ -289,7 +293,6 @@ private:
 
   void settle_results(worker_record& w, const ended_tasks& ended, time_point now) noexcept {
     seats_[w.index].failures = 0;
-    w.learn_task_time(static_cast<double>((now - w.active_at).count()) / static_cast<double>(ended.count));
     const std::span tasks(ended.task.data(), ended.count);
     meter.ran(w, tasks, now);
     for (task_record* t : tasks) {

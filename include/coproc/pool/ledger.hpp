@@ -48,6 +48,7 @@ public:
   }
   task_record* front() const noexcept { return queue_.front(); }
   bool has_homebound(unsigned index) const noexcept { return !homes_[index].empty(); }
+  bool any_homebound() const noexcept { return queued_ != queue_.size(); }
   bool nothing_queued() const noexcept { return queued() == 0; }
   std::uint64_t queued() const noexcept { return queued_; }
   std::uint64_t waiting() const noexcept { return waiting_.size(); }

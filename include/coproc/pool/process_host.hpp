@@ -276,6 +276,7 @@ private:
              policy_.send_order(w, {worker_order::unmap_segment, w.unmap_backlog.back(), 0}, {}) == 0)
         w.unmap_backlog.pop_back();
     });
+    dispatcher_.messages_sent();
   }
 
   host_options options_;

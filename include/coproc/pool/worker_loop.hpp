@@ -13,6 +13,7 @@
 #include <coproc/shm/sleep.hpp>
 #include <coproc/shm/slot.hpp>
 
+#include <algorithm>
 #include <concepts>
 #include <span>
 
@@ -68,6 +69,8 @@ private:
 
     context_.running.store(cursor_ + 1, std::memory_order_relaxed);
     if (limit_ns != 0) context_.deadline = clock_now() + std::chrono::nanoseconds(limit_ns);
+    const bool timed = until_timed_ == 0;
+    const auto began = timed ? clock_now() : std::chrono::steady_clock::time_point();
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this);
@@ -87,7 +90,18 @@ private:
     } else {
       at = {static_cast<std::uint64_t>(threw ? shm::result_kind::exception_inline : shm::result_kind::value_inline), 0};
     }
-    shm::finish(s, cursor_, at, result.size());
+    shm::finish(s, cursor_, at, result.size(), timed ? time_since(began) : not_timed());
+  }
+
+  // Of short tasks only every sixteenth is timed: two looks at the clock take as long as the shortest.
+  std::uint64_t time_since(std::chrono::steady_clock::time_point began) noexcept {
+    const std::chrono::nanoseconds ran = clock_now() - began;
+    if (ran < std::chrono::microseconds(5)) until_timed_ = 15;
+    return static_cast<std::uint64_t>(std::max<std::int64_t>(ran.count(), 1));
+  }
+  std::uint64_t not_timed() noexcept {
+    --until_timed_;
+    return 0;
   }
 
   static coproc::detail::outcome refuse(writer& result) noexcept {
@@ -149,6 +163,7 @@ private:
     shm::sleep_unless(m_, called, idle_limit_);
     const auto idle_for = clock_now() - since;
     spin_.slept(idle_for);
+    until_timed_ = 0;
     if (idle_for < idle_limit_ || called()) return true;
     shm::store(shm::site::phase, m_.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::left),
                std::memory_order_release);
@@ -171,6 +186,7 @@ private:
   unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;
+  unsigned until_timed_ = 0; // tasks
   bool in_file_ = false;
 };
 

@@ -112,13 +112,6 @@ public:
                      static_cast<std::uint32_t>(shm::worker_phase::initialized);
     return initialized_;
   }
-  /// The learned time per task, and how many tasks its ring should hold for that.
-  double task_ns() const noexcept { return task_ns_; }
-  std::size_t depth() const noexcept { return depth_; }
-  void learn_task_time(double latest_ns) noexcept {
-    task_ns_ += (latest_ns - task_ns_) * (latest_ns < task_ns_ ? 0.5 : 0.125);
-    depth_ = depth_for(task_ns_);
-  }
   /// Tasks in its ring that are neither finished nor revoked.
   std::size_t unfinished() const noexcept { return unfinished_; }
 
@@ -176,6 +169,7 @@ public:
   struct drained {
     drained_kind kind;
     task_record* task = nullptr; ///< finished: with outcome and result set
+    std::uint64_t ran_ns = 0;    ///< finished: as the worker says; 0: not measured
   };
 
   /// Consumes the head if it is DONE. Loads each worker-writable word once, validates, copies out (R3).
@@ -192,18 +186,24 @@ public:
     tasks_[i] = nullptr;
     ++drained_;
     head_running_ = false;
+    const std::uint64_t ran_ns = s.entry.load(std::memory_order_relaxed);
     shm::release(s, seq);
     if (t == nullptr) return {drained_kind::acknowledged};
     --unfinished_;
     ++tasks_done;
     homebound -= t->home >= 0;
     t->worker = nullptr;
-    return {drained_kind::finished, t};
+    return {drained_kind::finished, t, ran_ns};
   }
 
   /// One look at the head, for the race between sleeping and DONE.
   bool head_done() const noexcept {
     return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::done);
+  }
+
+  /// The same for RUNNING; a hint.
+  bool runs_head() const noexcept {
+    return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::running);
   }
 
   template <class Set>
@@ -279,18 +279,6 @@ public:
   }
 
 private:
-  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
-  static constexpr double ring_work_ns = 60'000;
-
-  /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
-  static constexpr double pipelined_ns = 500'000;
-
-  static constexpr std::size_t depth_for(double task_ns) noexcept {
-    const double tasks = ring_work_ns / std::max(task_ns, 1.0);
-    if (tasks >= static_cast<double>(shm::ring_slots)) return shm::ring_slots;
-    return std::max<std::size_t>(1 + static_cast<std::size_t>(tasks), task_ns < pipelined_ns ? 2 : 1);
-  }
-
   // The head may be READY, RUNNING or DONE; never READY again once seen RUNNING; REVOKED only where revoked.
   bool legal_head(std::uint64_t w) noexcept {
     const std::uint64_t seq = drained_;
@@ -333,8 +321,6 @@ private:
   std::uint64_t max_result_bytes_;
   std::uint64_t issued_ = 0, drained_ = 0, armed_ = 0, sent_messages_ = 0;
   std::size_t unfinished_ = 0;
-  double task_ns_ = 20'000;
-  std::size_t depth_ = depth_for(20'000);
   std::uint32_t front_end_cpu_ = 0;
   bool head_running_ = false;
   mutable bool initialized_ = false;

@@ -27,7 +27,7 @@ inline constexpr std::size_t inline_bytes = 224;
 /// Two pairs of cache lines: the adjacent-line prefetcher fetches them two by two.
 struct alignas(256) slot {
   word state;                          ///< (seq << 3) | slot_state
-  word entry;                          ///< the function to run; meaningful in READY
+  word entry;                          ///< the function to run (READY); how long it ran (DONE), in ns, 0: not measured
   word location;                       ///< where arguments (READY) or result (DONE) are: see packed_location
   word length;                         ///< their bytes
   std::byte bytes[inline_bytes];       ///< inline arguments, then inline result

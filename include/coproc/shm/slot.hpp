@@ -112,8 +112,9 @@ inline bool has_work(const slot& s, std::uint64_t cursor) noexcept {
 }
 
 /// Publishes the result of the task at the cursor, whose payload is written. Release pairs with load_state().
-inline void finish(slot& s, std::uint64_t cursor, packed_location where, std::uint64_t length) noexcept {
+inline void finish(slot& s, std::uint64_t cursor, packed_location where, std::uint64_t length, std::uint64_t ran_ns = 0) noexcept {
   hooked(site::slot_result, [&] {
+    s.entry.store(ran_ns, std::memory_order_relaxed);
     s.location.store(where.pack(), std::memory_order_relaxed);
     s.length.store(length, std::memory_order_relaxed);
   });

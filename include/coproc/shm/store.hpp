@@ -19,7 +19,7 @@ enum class site : unsigned {
   slot_revoked,   ///< front end: READY -> REVOKED (CAS)
   slot_empty,     ///< front end: DONE -> EMPTY
   slot_running,   ///< worker: READY -> RUNNING (CAS)
-  slot_result,    ///< worker: location and length of the result
+  slot_result,    ///< worker: location and length of the result, run time
   slot_done,      ///< worker: RUNNING or REVOKED -> DONE
   sleeping,       ///< worker: about to sleep
   awake,          ///< worker: no longer asleep

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: BSL-1.0
+// How long the tasks of a pool take, how deep a ring should be for that, and whether waking another worker pays. Learned from
+// what workers report, which decides nothing but scheduling; one for all workers, since any may get the next task. Front end,
+// under the pool's mutex.
+#pragma once
+
+#include <coproc/shm/mailbox.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+
+namespace coproc::pool {
+
+class pace {
+public:
+  /// From a sleeping worker to its first task. Tasks that are through by then need no other worker to be woken.
+  static constexpr std::chrono::microseconds wake_up{25};
+
+  double task_ns() const noexcept { return task_ns_; }
+
+  /// How many tasks the ring of a worker should hold.
+  std::size_t depth() const noexcept { return depth_; }
+
+  /// Would so many be through before another worker could be woken?
+  bool through_before_wake_up(std::size_t tasks) const noexcept { return tasks <= before_wake_up_; }
+
+  /// One took so long. One that lost its CPU for a while is no new rule.
+  void learn(double ran_ns) noexcept {
+    task_ns_ += ran_ns < task_ns_ ? (ran_ns - task_ns_) * 0.5 : std::min((ran_ns - task_ns_) * 0.125, 3 * task_ns_);
+    task_ns_ = std::max(task_ns_, 1.0);
+    depth_ = depth_for(task_ns_);
+    before_wake_up_ = tasks_in(wake_up_ns, task_ns_);
+  }
+
+private:
+  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
+  static constexpr double ring_work_ns = 60'000;
+
+  /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
+  static constexpr double pipelined_ns = 500'000;
+
+  static constexpr double wake_up_ns = std::chrono::duration<double, std::nano>(wake_up).count();
+
+  static constexpr std::size_t tasks_in(double ns, double task_ns) noexcept {
+    return static_cast<std::size_t>(ns / task_ns); // task_ns is at least 1
+  }
+  static constexpr std::size_t depth_for(double task_ns) noexcept {
+    const std::size_t depth = std::min<std::size_t>(1 + tasks_in(ring_work_ns, task_ns), shm::ring_slots);
+    return std::max<std::size_t>(depth, task_ns < pipelined_ns ? 2 : 1);
+  }
+
+  static constexpr double first_guess_ns = 20'000;
+
+  double task_ns_ = first_guess_ns;
+  std::size_t depth_ = depth_for(first_guess_ns), before_wake_up_ = tasks_in(wake_up_ns, first_guess_ns);
+};
+
+} // namespace coproc::pool
