@@ -25,9 +25,9 @@ std::vector<std::uint64_t> run_all(pool_bench& b, std::uint64_t incarnation) {
   }
 }
 
-// Gives a worker the habit of short tasks, so that its ring is used to its full depth. 320 is a multiple of the ring.
-void teach_short_tasks(pool_bench& b, std::uint64_t incarnation, std::uint64_t count = 320) {
-  b.worker(incarnation).reported_run_ns = 100;
+// Gives a pool the habit of short tasks, so that rings are used to their full depth. 320 is a multiple of the ring.
+void teach_short_tasks(pool_bench& b, std::uint64_t incarnation, std::uint64_t run_ns = 100, std::uint64_t count = 320) {
+  b.worker(incarnation).reported_run_ns = run_ns;
   for (std::uint64_t i = 0; i != count; ++i) {
     b.submit(1'000'000 + i);
     b.worker(incarnation).run_one();
@@ -412,7 +412,7 @@ TEST_CASE("a death costs exactly the running task, whatever the ring holds") {
   CAPTURE(wrapped, done, running, ready, revoke_every);
   pool_bench b;
   const auto w = b.live_worker(0);
-  teach_short_tasks(b, w, wrapped ? 380 : 320); // 380 = 60 mod 64
+  teach_short_tasks(b, w, 100, wrapped ? 380 : 320); // 380 = 60 mod 64
 
   names values, lost, moved, aborted;
   std::uint64_t name = 0;
@@ -944,6 +944,22 @@ TEST_CASE("nobody is woken while a worker that is awake will be through before")
     b.submit(100);
     CHECK(b.record(asleep).load() == 0);
   }
+}
+
+TEST_CASE("short tasks wake no more workers than there are CPUs, as long as those that are awake go on") {
+  pool_bench b({.max_workers = 3, .max_queue = 1000, .usable_cpus = 2});
+  const auto first = b.live_worker(0);
+  b.advance(1s);
+  teach_short_tasks(b, first, 10'000);
+  const auto second = b.live_worker(1), third = b.live_worker(2);
+  b.worker(third).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
+  CHECK(b.record(first).load() == 25);
+  CHECK(b.record(second).load() == 25);
+  CHECK(b.record(third).load() == 0);
+  REQUIRE(b.worker(second).begin());
+  b.advance(100us);
+  CHECK(b.record(third).load() != 0);
 }
 
 TEST_CASE("tasks that must run in one worker do not keep others waiting for it") {

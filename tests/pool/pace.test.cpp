@@ -11,8 +11,8 @@ namespace shm = coproc::shm;
 
 namespace {
 
-pace learned(double ran_ns, int times = 100) {
-  pace p;
+pace learned(double ran_ns, bool crowded = false, int times = 100) {
+  pace p(crowded);
   for (int i = 0; i != times; ++i) p.learn(ran_ns);
   return p;
 }
@@ -28,6 +28,11 @@ TEST_CASE("a ring holds about one wake-up's worth of work, two of what is shorte
   CHECK(learned(1'000'000).depth() == 1);
 }
 
+TEST_CASE("where the front end may have to wait for a CPU, rings of short tasks hold more") {
+  CHECK(learned(10'000, true).depth() == 25);
+  CHECK(learned(100'000, true).depth() == learned(100'000).depth());
+}
+
 TEST_CASE("tasks that are through within a wake-up are told from those that are not") {
   CHECK(learned(100).through_before_wake_up(shm::ring_slots + 1));
   CHECK(learned(1'000).through_before_wake_up(24));
@@ -38,8 +43,8 @@ TEST_CASE("tasks that are through within a wake-up are told from those that are 
 }
 
 TEST_CASE("nothing is taken for short before it is known") {
-  CHECK_FALSE(pace().through_before_wake_up(2));
-  CHECK(pace().depth() == 4);
+  CHECK_FALSE(pace(false).through_before_wake_up(2));
+  CHECK(pace(false).depth() == 4);
 }
 
 TEST_CASE("one long task among short ones changes little, several do") {
@@ -59,7 +64,7 @@ TEST_CASE("short tasks after long ones are noticed at once") {
 }
 
 TEST_CASE("no report makes nonsense of it") {
-  pace p;
+  pace p(false);
   for (int i = 0; i != 2'000; ++i) p.learn(0);
   CHECK(p.task_ns() >= 1);
   CHECK(p.depth() == shm::ring_slots);

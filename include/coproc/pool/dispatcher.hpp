@@ -295,20 +295,25 @@ private:
     return !w.ring_full() && w.unfinished() < fleet_.pace.depth() && w.takes_work();
   }
 
-  // Nobody is woken while one that is awake will sooner be through with all that it has. Else the shortest ring with room;
-  // among equals one that is initialized, then awake, then the one that was active last.
+  // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
+  // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see rebalance().
   worker_record* pick(time_point now) const noexcept {
-    worker_record* quick = nullptr;
-    bool worth_waiting = false;
+    worker_record* shortest = nullptr;
+    bool through = false, relievable = false;
+    unsigned going = 0;
     each_active([&](worker_record& w) {
-      if (!is_quick(w, now)) return;
-      if (has_room(w) && (quick == nullptr || w.unfinished() < quick->unfinished())) quick = &w;
-      // Should it not go on, others get its tasks: see rebalance(). That one of them is awake is what it waits for.
-      worth_waiting = worth_waiting || (w.unfinished() >= 2 && w.unfinished() > w.homebound);
+      if (!goes_on(w, now)) return;
+      ++going;
+      through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1);
+      relievable = relievable || (w.unfinished() >= 2 && w.unfinished() > w.homebound);
+      if (has_room(w) && (shortest == nullptr || w.unfinished() < shortest->unfinished())) shortest = &w;
     });
-    return quick != nullptr || worth_waiting ? quick : pick_any();
+    if (shortest != nullptr && fleet_.pace.through_before_wake_up(shortest->unfinished() + 1)) return shortest;
+    if (relievable && (through || (going >= fleet_.limits().usable_cpus && fleet_.pace.is_short()))) return shortest;
+    return pick_any();
   }
 
+  // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
   worker_record* pick_any() const noexcept {
     worker_record* best = nullptr;
     bool best_awake = false;
@@ -326,10 +331,8 @@ private:
 
   static bool is_awake(const worker_record& w) noexcept { return w.load() != 0 || !w.waker.looks_asleep(w.mailbox()); }
 
-  // Would it be through with one more task before another one could be woken for it? As far as it has learned, and goes on:
-  // that one is only just being woken is no reason to wake another.
-  bool is_quick(const worker_record& w, time_point now) const noexcept {
-    if (!fleet_.pace.through_before_wake_up(w.unfinished() + 1)) return false;
+  // Is it at its tasks? That it is only just being woken is no reason to wake another.
+  static bool goes_on(const worker_record& w, time_point now) noexcept {
     if (!w.takes_work() || !w.initialized() || !is_awake(w)) return false;
     if (w.head_since == time_point::max()) return true;
     const auto head_age = now - w.head_since;

@@ -28,7 +28,8 @@ public:
   using state = worker_record::state;
 
   fleet(const dispatcher_limits& limits, Policy& policy, ledger& books, watchdog<Policy>& dog)
-      : limits_(limits), policy_(policy), ledger_(books), watchdog_(dog), seats_(limits.max_workers),
+      : pace(limits.max_workers >= limits.usable_cpus), limits_(limits), policy_(policy), ledger_(books), watchdog_(dog),
+        seats_(limits.max_workers),
         restarts_(limits_, policy, books, seats_) {
     if (limits_.min_workers == 0) limits_.min_workers = limits.max_workers;
   }

@@ -17,6 +17,9 @@ public:
   /// From a sleeping worker to its first task. Tasks that are through by then need no other worker to be woken.
   static constexpr std::chrono::microseconds wake_up{25};
 
+  /// `crowded`: the workers alone can keep all CPUs busy, so that the front end may have to wait for one.
+  explicit pace(bool crowded) noexcept : crowded_(crowded) {}
+
   double task_ns() const noexcept { return task_ns_; }
 
   /// How many tasks the ring of a worker should hold.
@@ -25,17 +28,21 @@ public:
   /// Would so many be through before another worker could be woken?
   bool through_before_wake_up(std::size_t tasks) const noexcept { return tasks <= before_wake_up_; }
 
+  /// Too short to wait for anything but a CPU?
+  bool is_short() const noexcept { return task_ns_ < short_ns; }
+
   /// One took so long. One that lost its CPU for a while is no new rule.
   void learn(double ran_ns) noexcept {
     task_ns_ += ran_ns < task_ns_ ? (ran_ns - task_ns_) * 0.5 : std::min((ran_ns - task_ns_) * 0.125, 3 * task_ns_);
     task_ns_ = std::max(task_ns_, 1.0);
-    depth_ = depth_for(task_ns_);
+    depth_ = depth_for(task_ns_, crowded_);
     before_wake_up_ = tasks_in(wake_up_ns, task_ns_);
   }
 
 private:
-  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it.
-  static constexpr double ring_work_ns = 60'000;
+  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it; and the same where the
+  /// front end has no CPU of its own.
+  static constexpr double ring_work_ns = 60'000, crowded_ring_work_ns = 240'000;
 
   /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
   static constexpr double pipelined_ns = 500'000;
@@ -45,15 +52,17 @@ private:
   static constexpr std::size_t tasks_in(double ns, double task_ns) noexcept {
     return static_cast<std::size_t>(ns / task_ns); // task_ns is at least 1
   }
-  static constexpr std::size_t depth_for(double task_ns) noexcept {
-    const std::size_t depth = std::min<std::size_t>(1 + tasks_in(ring_work_ns, task_ns), shm::ring_slots);
+  static constexpr std::size_t depth_for(double task_ns, bool crowded) noexcept {
+    const double work_ns = crowded && task_ns < short_ns ? crowded_ring_work_ns : ring_work_ns;
+    const std::size_t depth = std::min<std::size_t>(1 + tasks_in(work_ns, task_ns), shm::ring_slots);
     return std::max<std::size_t>(depth, task_ns < pipelined_ns ? 2 : 1);
   }
 
-  static constexpr double first_guess_ns = 20'000;
+  static constexpr double short_ns = 20'000, first_guess_ns = 20'000;
 
+  bool crowded_;
   double task_ns_ = first_guess_ns;
-  std::size_t depth_ = depth_for(first_guess_ns), before_wake_up_ = tasks_in(wake_up_ns, first_guess_ns);
+  std::size_t depth_ = depth_for(first_guess_ns, false), before_wake_up_ = tasks_in(wake_up_ns, first_guess_ns);
 };
 
 } // namespace coproc::pool
