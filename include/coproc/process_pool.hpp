@@ -106,7 +106,10 @@ public:
   /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
   /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  net::awaitable<void> shutdown(duration drain_for = unlimited);
+  template <class Signature = void(std::exception_ptr)> // so that only a file that calls it compiles it
+  net::awaitable<void> shutdown(duration drain_for = unlimited) {
+    return net::async_initiate<const net::use_awaitable_t<>, Signature>(initiate_shutdown{core_}, net::use_awaitable, drain_for);
+  }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception is operation_aborted, if any
   template <net::completion_token_for<void(std::exception_ptr)> Token>
@@ -150,10 +153,6 @@ private:
 
   std::shared_ptr<pool_core> core_;
 };
-
-inline net::awaitable<void> process_pool::shutdown(duration drain_for) {
-  return async_shutdown(drain_for, net::use_awaitable);
-}
 
 } // namespace coproc
 

@@ -62,7 +62,10 @@ public:
   executor_type get_executor() const noexcept;
 
   /// Waits for a permit.
-  net::awaitable<permit> acquire();
+  template <class Signature = void(net::error_code, permit)> // so that only a file that calls it compiles it
+  net::awaitable<permit> acquire() {
+    return net::async_initiate<const net::use_awaitable_t<>, Signature>(initiation{state_}, net::use_awaitable);
+  }
 
   /// As acquire. \par Signature  void(error_code, semaphore::permit); the permit is empty when there is an error
   template <net::completion_token_for<void(net::error_code, permit)> Token>
@@ -174,8 +177,6 @@ inline semaphore::~semaphore() {
 }
 
 inline net::any_io_executor semaphore::get_executor() const noexcept { return state_->executor(); }
-
-inline net::awaitable<semaphore::permit> semaphore::acquire() { return async_acquire(net::use_awaitable); }
 
 inline std::optional<semaphore::permit> semaphore::try_acquire() { return state_->try_acquire(); }
 

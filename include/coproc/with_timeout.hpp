@@ -22,9 +22,10 @@ namespace coproc {
 namespace detail {
 
 /// Heeds terminal cancellation only: an operation that may go on after a weaker one remains limited.
-inline net::awaitable<void> expire_after(duration limit, bool& expired) {
+template <class Timer = net::steady_timer>
+net::awaitable<void> expire_after(duration limit, bool& expired) {
   net::any_io_executor ex = co_await net::this_coro::executor;
-  net::steady_timer timer(ex);
+  Timer timer(ex);
   timer.expires_after(limit);
   const auto outcome = co_await timer.async_wait(as_tuple(net::use_awaitable)); // to throw would cost microseconds
   expired = !std::get<0>(outcome);

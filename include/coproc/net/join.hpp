@@ -61,8 +61,9 @@ net::awaitable<void> keep_result(net::awaitable<T> child, std::optional<value_t<
 
 /// An executor on which nothing runs at the same time: ex itself when it is a strand, else a strand on it. A child
 /// needs one because a cancellation must not be emitted while the child runs, and several threads may run ex.
-inline net::any_io_executor serial_executor(const net::any_io_executor& ex) {
-  const bool is_strand = executor_target<net::strand<net::any_io_executor>>(ex) != nullptr ||
+template <class Executor>
+Executor serial_executor(const Executor& ex) {
+  const bool is_strand = executor_target<net::strand<Executor>>(ex) != nullptr ||
                          executor_target<net::strand<net::io_context::executor_type>>(ex) != nullptr ||
                          executor_target<net::strand<net::thread_pool::executor_type>>(ex) != nullptr;
   if (is_strand) return ex;
@@ -76,13 +77,17 @@ enum class join_until { first_failure, first_end };
 
 /// Bookkeeping of one group of children. Owned by their completion handlers alone, so that a context that is destroyed
 /// in the middle takes everything with it: children, then this, then the parent that waits in it.
+/// A template so that only files that join anything compile it.
 /// \par Threads  children may end on several threads at a time; a child's signal is emitted on its own executor
-class join : public std::enable_shared_from_this<join> {
+template <class Executor>
+class basic_join : public std::enable_shared_from_this<basic_join<Executor>> {
 public:
-  join(std::size_t children, join_until until)
+  using executor_type = Executor;
+
+  basic_join(std::size_t children, join_until until)
       : until_(until), size_(children), children_(std::make_unique<child[]>(children)), running_(children + 1) {}
-  join(const join&) = delete;
-  join& operator=(const join&) = delete;
+  basic_join(const basic_join&) = delete;
+  basic_join& operator=(const basic_join&) = delete;
 
   /// What was thrown first; null when nothing was. \pre completed
   const std::exception_ptr& error() const noexcept { return error_; }
@@ -93,7 +98,7 @@ public:
   /// Starts the bodies. Once the last has ended, parent is posted with the join itself. A cancellation of parent is
   /// forwarded to the children and shows in what they do.
   template <class Handler>
-  static void launch(std::shared_ptr<join> self, Handler parent, const net::any_io_executor& ex,
+  static void launch(std::shared_ptr<basic_join> self, Handler parent, const Executor& ex,
                      std::vector<net::awaitable<void>> bodies) {
     auto slot = net::get_associated_cancellation_slot(parent);
     self->parent_ = make_operation<parent_operation>(std::move(parent), ex, work_tracking::here);
@@ -101,7 +106,7 @@ public:
       slot.assign([weak = self->weak_from_this()](net::cancellation_type type) {
         if (auto alive = weak.lock()) alive->forward(type);
       });
-    const net::any_io_executor first = serial_executor(ex);
+    const Executor first = serial_executor(ex);
     self->one_executor_ = first == ex || self->until_ == join_until::first_end;
     for (std::size_t i = 0; i < self->size_; ++i) {
       child& c = self->children_[i];
@@ -112,21 +117,21 @@ public:
   }
 
 private:
-  using parent_operation = operation<void(std::shared_ptr<join>)>;
+  using parent_operation = operation<void(std::shared_ptr<basic_join>)>;
 
   struct child {
-    net::any_io_executor executor;
+    Executor executor;
     net::cancellation_signal signal;
     bool ended = false; // used on the executor only, like the signal
   };
 
   class child_end {
   public:
-    child_end(std::shared_ptr<join> owner, std::size_t index) noexcept : owner_(std::move(owner)), index_(index) {}
+    child_end(std::shared_ptr<basic_join> owner, std::size_t index) noexcept : owner_(std::move(owner)), index_(index) {}
     void operator()(std::exception_ptr e) const { owner_->child_ended(index_, e); }
 
   private:
-    std::shared_ptr<join> owner_;
+    std::shared_ptr<basic_join> owner_;
     std::size_t index_;
   };
 
@@ -159,7 +164,7 @@ private:
       cancel(type);
   }
 
-  void finish() { coproc::post(std::move(parent_), shared_from_this()); }
+  void finish() { coproc::post(std::move(parent_), this->shared_from_this()); }
 
   void forward(net::cancellation_type type) {
     {
@@ -177,14 +182,14 @@ private:
         return;
       }
     }
-    if (one_executor_) return net::post(children_[0].executor, emission(shared_from_this(), 0, size_, type));
+    if (one_executor_) return net::post(children_[0].executor, emission(this->shared_from_this(), 0, size_, type));
     for (std::size_t i = 0; i < size_; ++i)
-      net::post(children_[i].executor, emission(shared_from_this(), i, i + 1, type));
+      net::post(children_[i].executor, emission(this->shared_from_this(), i, i + 1, type));
   }
 
   class emission {
   public:
-    emission(std::shared_ptr<join> to, std::size_t first, std::size_t end, net::cancellation_type type) noexcept
+    emission(std::shared_ptr<basic_join> to, std::size_t first, std::size_t end, net::cancellation_type type) noexcept
         : to_(std::move(to)), first_(first), end_(end), type_(type) {}
 
     void operator()() const {
@@ -193,7 +198,7 @@ private:
     }
 
   private:
-    std::shared_ptr<join> to_;
+    std::shared_ptr<basic_join> to_;
     std::size_t first_, end_;
     net::cancellation_type type_;
   };
@@ -214,6 +219,8 @@ private:
   net::cancellation_type pending_ = net::cancellation_type::none;
   std::exception_ptr error_;
 };
+
+using join = basic_join<net::any_io_executor>;
 
 /// A join and the place into which its children put their results.
 template <class Results>
