@@ -2,6 +2,7 @@
 // Everything that coproc offers.
 #pragma once
 
+#include <coproc/argument_array.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>

@@ -16,6 +16,8 @@ struct pool_stats;
 struct trace_event;
 
 template <class T>
+class argument_array;
+template <class T>
 class bounded_channel;
 class semaphore;
 

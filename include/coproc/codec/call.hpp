@@ -6,6 +6,7 @@
 #include <coproc/codec/callable.hpp>
 #include <coproc/codec/codec.hpp>
 #include <coproc/codec/exception.hpp>
+#include <coproc/codec/far_range.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -24,7 +25,7 @@ namespace coproc::detail {
 /// What a worker wrote into the result payload.
 enum class outcome : std::uint8_t { value = 1, exception = 2 };
 
-/// Decodes arguments, calls, encodes the result. Its address is what is sent to the worker.
+/// Decodes arguments, which may refer to result.far(), calls, encodes the result. Its address is what is sent to the worker.
 using entry_function = outcome (*)(std::span<const std::byte> arguments, writer& result);
 
 // The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same
@@ -52,7 +53,9 @@ F decode_callable(reader& r) {
 // The argument, converted to the wire type in the caller; as it is where it has that type already.
 template <class Wire, class A>
 void encode_argument(writer& w, A&& argument) {
-  if constexpr (!std::is_same_v<Wire, std::remove_cvref_t<A>>) {
+  if constexpr (is_argument_array<std::remove_cvref_t<A>>) {
+    encode_far_range(w, {argument.memory()->place(), argument.size()});
+  } else if constexpr (!std::is_same_v<Wire, std::remove_cvref_t<A>>) {
     const Wire converted = static_cast<Wire>(static_cast<A&&>(argument));
     encode_argument<Wire>(w, converted);
   } else if constexpr (!viewable<Wire>) {
@@ -108,18 +111,19 @@ private:
           return view(owned.data(), owned.size());
         }
       }
-      return view(reinterpret_cast<const element*>(range.first), range.count);
+      return view(reinterpret_cast<const element*>(range.first), range.count, range.far);
     } else {
       owned = std_codec<copies>::decode(r);
       return view(owned.data(), owned.size());
     }
   }
 
-  static View view(const element* first, std::size_t n) {
+  // A far array is never read but by fn: it may be large, and its values were never bytes that somebody decodes.
+  static View view(const element* first, std::size_t n, [[maybe_unused]] bool far = false) {
     constexpr std::size_t extent = view_traits<View>::extent;
     if (extent != std::dynamic_extent && n != extent) reject("a span has the wrong length");
     if constexpr (holds_bool<element>())
-      for (std::size_t i = 0; i != n; ++i) validate(first[i]);
+      for (std::size_t i = 0; !far && i != n; ++i) validate(first[i]);
     return View(first, n);
   }
 };
@@ -178,7 +182,7 @@ struct entry<F, type_list<P...>> {
 private:
   template <std::size_t... I>
   static void run(std::span<const std::byte> arguments, writer& result, std::index_sequence<I...> index) {
-    reader r(arguments);
+    reader r(arguments, result.far());
     F fn = decode_callable<F>(r);
     using held_all = held_arguments<decltype(index), std::remove_cvref_t<P>...>;
     [[maybe_unused]] held_all all{{held<std::remove_cvref_t<P>>(r)}...};

@@ -3,6 +3,7 @@
 // others. Compile time only; the codec layer.
 #pragma once
 
+#include <coproc/codec/far_range.hpp>
 #include <coproc/codec/form.hpp>
 #include <coproc/codec/moved.hpp>
 #include <coproc/codec/signature.hpp>
@@ -12,20 +13,35 @@
 #include <coroutine>
 #include <cstddef>
 #include <span>
+#include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace coproc::detail {
 
 template <class R, class... P>
 concept coroutine = requires { typename std::coroutine_traits<R, P...>::promise_type; };
 
+// What a generic callable is given for an argument.
+template <class A>
+struct wire_of_deduced {
+  using type = A;
+};
+template <class T>
+struct wire_of_deduced<argument_array<T>> {
+  using type = std::span<const T>;
+};
+template <class A>
+using deduced_wire = typename wire_of_deduced<A>::type;
+
 /// What F and the arguments A (as deduced from A&&) come to.
 ///   wires    the types that are encoded: the parameters' where F has one signature, else the arguments', decayed
 ///   passed   how the decoded arguments are handed to F
 template <class F, class... A>
 struct call_traits {
-  using wires = type_list<std::decay_t<argument_t<A>>...>;
+  using wires = type_list<deduced_wire<std::decay_t<argument_t<A>>>...>;
   using passed = wires;
 };
 
@@ -104,11 +120,40 @@ consteval bool verify_parameter() {
   }
 }
 
+// In which forms a parameter may take the elements of an argument_array<T>.
+template <class T, class P>
+inline constexpr bool takes_array = false;
+template <class T, std::size_t N>
+inline constexpr bool takes_array<T, std::span<const T, N>> = true;
+template <class T, class Traits>
+inline constexpr bool takes_array<T, std::basic_string_view<T, Traits>> = true;
+template <class T, class Allocator>
+inline constexpr bool takes_array<T, std::vector<T, Allocator>> = !std::is_same_v<T, bool>;
+template <class T, class Traits, class Allocator>
+inline constexpr bool takes_array<T, std::basic_string<T, Traits, Allocator>> = true;
+
+template <class P, class A>
+consteval bool verify_array_argument() {
+  return true;
+}
+template <class P, class A>
+  requires is_argument_array<A>
+consteval bool verify_array_argument() {
+  constexpr bool taken = takes_array<typename A::value_type, P> && !custom_codec<P>;
+  static_assert(taken, "coproc: fn must take an argument_array<T> as std::span<const T> (or std::string_view) to view it, or "
+                       "as std::vector<T> (or std::string) to have a copy");
+  return taken;
+}
+
+template <class P, class A>
+inline constexpr bool converts =
+    is_argument_array<std::remove_cvref_t<A>> || std::is_convertible_v<A, std::remove_cvref_t<P>>;
+
 template <class... P, class... A>
 consteval bool verify_conversions(type_list<P...>, type_list<A...>) {
-  constexpr bool all = (std::is_convertible_v<A, std::remove_cvref_t<P>> && ...);
+  constexpr bool all = (converts<P, A> && ...);
   static_assert(all, "coproc: an argument does not convert to the parameter of fn");
-  return all;
+  return all && (true & ... & verify_array_argument<std::remove_cvref_t<P>, std::remove_cvref_t<A>>());
 }
 
 template <class... P>

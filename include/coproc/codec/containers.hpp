@@ -3,6 +3,7 @@
 // one memcpy. Runs on both sides of the mailbox; the codec layer.
 #pragma once
 
+#include <coproc/codec/far_range.hpp>
 #include <coproc/codec/form.hpp>
 
 #include <algorithm>
@@ -38,15 +39,21 @@ void encode_plain_range(writer& w, const T* first, std::size_t n) {
   w.put_length(n).put_bytes(first, n * sizeof(T), plain_range_alignment<T>(n));
 }
 
-/// The elements that encode_plain_range wrote, where they lie: perhaps misaligned for T, and not yet validated.
+/// The elements that encode_plain_range wrote, or encode_far_range refers to, where they lie: perhaps misaligned for T, and
+/// not yet validated.
 struct plain_range {
   const std::byte* first;
   std::size_t count;
+  bool far = false;
 
   template <class T>
   static plain_range take(reader& r) {
-    const std::size_t n = r.get_length(sizeof(T)); // at most remaining() / sizeof(T), so the product cannot overflow
-    return {r.take(n * sizeof(T), plain_range_alignment<T>(n)), n};
+    const std::uint64_t n = r.get_unchecked_length();
+    if (n > r.remaining() / sizeof(T)) [[unlikely]] {
+      const auto [first, count] = take_far_range(r, n, sizeof(T));
+      return {first, count, true};
+    }
+    return {r.take(n * sizeof(T), plain_range_alignment<T>(n)), n}; // the product cannot overflow
   }
 
   template <class T>

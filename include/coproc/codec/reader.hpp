@@ -16,6 +16,8 @@
 namespace coproc {
 
 namespace detail {
+class far_memory;
+
 [[noreturn, gnu::cold, gnu::noinline]] inline void reject(const char* what) { throw bad_payload(what); }
 } // namespace detail
 
@@ -28,8 +30,8 @@ public:
   /// Nor may the levels together take more of the stack than this: objects that contain large arrays, for instance.
   static constexpr std::size_t max_stack_bytes = std::size_t{1} << 20;
 
-  explicit reader(std::span<const std::byte> bytes) noexcept
-      : begin_(bytes.data()), cursor_(bytes.data()), end_(bytes.data() + bytes.size()),
+  explicit reader(std::span<const std::byte> bytes, detail::far_memory* far = nullptr) noexcept
+      : begin_(bytes.data()), cursor_(bytes.data()), end_(bytes.data() + bytes.size()), far_(far),
         allowance_(4096 + 8 * std::min<std::size_t>(bytes.size(), std::size_t(1) << 56)) {}
 
   reader(const reader&) = delete;
@@ -38,6 +40,9 @@ public:
   /// Decodes a value of any type that has a codec.
   template <class U>
   U get(); // in codec.hpp
+
+  /// Memory beside the payload that it may refer to; null: none.
+  detail::far_memory* far() const noexcept { return far_; }
 
   std::size_t remaining() const noexcept { return static_cast<std::size_t>(end_ - cursor_); }
 
@@ -121,6 +126,7 @@ private:
   const std::byte* begin_;
   const std::byte* cursor_;
   const std::byte* end_;
+  detail::far_memory* far_;
   std::size_t allowance_;
   unsigned depth_ = 0;
   std::uintptr_t outermost_frame_ = 0;

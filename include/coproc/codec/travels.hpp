@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/codec/containers.hpp>
+#include <coproc/codec/far_range.hpp>
 #include <coproc/codec/form.hpp>
 #include <coproc/codec/std_types.hpp>
 
@@ -81,6 +82,11 @@ consteval bool travels() {
     static_assert(!is_pointer_like<T>,
                   "coproc: a pointer means nothing in another process: pass the object itself, std::string for text, "
                   "std::vector or std::span<const T> for arrays");
+    return false;
+  } else if constexpr (is_argument_array<T>) {
+    static_assert(!is_argument_array<T>,
+                  "coproc: an argument_array travels only as an argument of its own: take it as std::span<const T> in fn, "
+                  "and use std::vector<T> within other objects and as a result");
     return false;
   } else if constexpr (is_view<T>) {
     static_assert(

@@ -14,6 +14,10 @@
 
 namespace coproc {
 
+namespace detail {
+class far_memory;
+}
+
 /// Appends encoded values. Not thread-safe. The memory belongs to the creator and must outlive the writer.
 /// \par Layout  Values are packed. Only ranges of plain types are aligned, relative to the first byte of the payload,
 ///              so that a std::span parameter can view them in place; padding is zero.
@@ -23,8 +27,9 @@ public:
   /// or throws: pool_error(errc::payload_too_large) when there is none.
   using grow_function = void (*)(void* context, writer& w, std::size_t more_bytes);
 
-  writer(std::byte* begin, std::size_t capacity, grow_function on_full, void* context) noexcept
-      : begin_(begin), cursor_(begin), end_(begin + capacity), on_full_(on_full), context_(context) {}
+  writer(std::byte* begin, std::size_t capacity, grow_function on_full, void* context,
+         detail::far_memory* far = nullptr) noexcept
+      : begin_(begin), cursor_(begin), end_(begin + capacity), on_full_(on_full), context_(context), far_(far) {}
 
   writer(const writer&) = delete;
   writer& operator=(const writer&) = delete;
@@ -63,6 +68,9 @@ public:
     return std::exchange(cursor_, cursor_ + n);
   }
 
+  /// Memory beside the payload that it may refer to; null: none.
+  detail::far_memory* far() const noexcept { return far_; }
+
   std::size_t size() const noexcept { return static_cast<std::size_t>(cursor_ - begin_); }
   std::byte* data() const noexcept { return begin_; }
 
@@ -87,6 +95,7 @@ private:
   std::byte* end_;
   grow_function on_full_;
   void* context_;
+  detail::far_memory* far_;
 };
 
 } // namespace coproc

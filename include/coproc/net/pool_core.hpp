@@ -67,11 +67,29 @@ public:
   const net::any_io_executor& executor() const noexcept { return executor_; }
   const resolved_options& options() const noexcept { return options_; }
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return host_.segments(); }
+
+  /// Argument memory that belongs to no task, for an array of `count` elements.
+  std::shared_ptr<const pool::lent_block> lend(std::size_t count, std::size_t element_bytes) const {
+    expect_own_process();
+    if (count > options_.host.max_payload / element_bytes)
+      throw pool_error(make_error_code(errc::payload_too_large),
+                       fmt::format("an argument_array of {} elements takes more than the {} bytes of pool_options::max_payload",
+                                   count, options_.host.max_payload));
+    const std::size_t bytes = count * element_bytes;
+    return std::make_shared<const pool::lent_block>(segments()->allocate(bytes), bytes);
+  }
   pool::record_store& records() noexcept { return records_; }
 
   /// False in a forked copy of the process that made the pool, workers included.
   bool is_own_process() const noexcept {
     return pool::fork_generation.load(std::memory_order_relaxed) == generation_;
+  }
+  void expect_own_process() const {
+    if (is_own_process()) return;
+    throw pool_error(make_error_code(errc::wrong_process),
+                     pool::this_worker_context.mailbox != nullptr
+                         ? "a task cannot use the pool it runs in: return to the front end and submit from there"
+                         : "this process is a forked copy of the one that made the pool: make a pool of its own here");
   }
   bool has_function(std::uintptr_t address) const noexcept { return image_.contains(address); }
 
@@ -121,7 +139,7 @@ public:
   }
 
   pool_stats stats() const {
-    if (!is_own_process()) throw pool_error(make_error_code(errc::wrong_process));
+    expect_own_process();
     std::lock_guard lock(mutex_);
     return host_.stats(pool::clock_now());
   }

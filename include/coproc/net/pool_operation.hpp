@@ -199,7 +199,7 @@ public:
                             A&&... args) {
     prepared_call p(core);
     p.guarded([&] {
-      if (!core->is_own_process()) refuse_process();
+      core->expect_own_process();
       const auto entry = reinterpret_cast<std::uintptr_t>(detail::entry_of<F, A...>);
       if (!core->has_function(entry) || !core->has_function(code_of_callable(fn, entry)))
         throw pool_error(make_error_code(errc::unknown_function),
@@ -215,6 +215,7 @@ public:
       }
       t.may_wait = may_wait;
       t.call.entry = entry;
+      (keep(*core, t, detail::take_argument<A>(args)), ...);
       argument_memory memory{*core, t};
       writer w(t.inline_bytes, sizeof t.inline_bytes, &argument_memory::grow, &memory);
       detail::encode_call(w, fn, std::forward<A>(args)...);
@@ -277,7 +278,6 @@ private:
     void seal(std::size_t bytes) {
       check(0, bytes);
       record.call.length = bytes;
-      record.call.location = 0;
       if (!record.block) return;
       record.block.set_used(bytes);
       record.call.location = shm::packed_location{record.block.owner().id(), record.block.offset()}.pack();
@@ -306,11 +306,17 @@ private:
     }
   }
 
-  [[noreturn]] static void refuse_process() {
-    throw pool_error(make_error_code(errc::wrong_process),
-                     pool::this_worker_context.mailbox != nullptr
-                         ? "a task cannot use the pool it runs in: return to the front end and submit from there"
-                         : "this process is a forked copy of the one that made the pool: make a pool of its own here");
+  // An argument_array: the task shares its memory from now on.
+  template <class A>
+  static void keep(const pool_core& core, pool::task_record& t, const A& argument) {
+    if constexpr (detail::is_argument_array<A>) {
+      if (argument.memory()->block().pool() != core.segments().get())
+        throw std::invalid_argument(
+            "coproc: this argument_array was made for another pool, whose workers alone can map it: make it for the pool of "
+            "this call, or pass a std::span of it, which is copied");
+      t.call.location = pool::task_record::inline_and_lent;
+      t.lent.push_back(argument.memory());
+    }
   }
 
   // Where a function pointer points; anything else lives in the code of the entry.

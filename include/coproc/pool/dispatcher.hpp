@@ -367,7 +367,7 @@ private:
   // False: this worker cannot take this task now; it stays at the head of the queue.
   bool issue(worker_record& w, task_record& t, time_point now) noexcept {
     activate(w);
-    const int error = t.block ? policy_.send_segment(w, t.block) : 0;
+    const int error = t.needs_segments() ? send_segments(w, t) : 0;
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
     // do: the task stays at the head of the queue, for another worker.
@@ -390,6 +390,14 @@ private:
     w.publish(t);
     fleet_.issued(w, now);
     return true;
+  }
+
+  // Those that are sent when one is not are sent: the next attempt goes on from there.
+  int send_segments(worker_record& w, const task_record& t) noexcept {
+    int error = t.block ? policy_.send_segment(w, t.block) : 0;
+    for (const auto& lent : t.lent)
+      if (error == 0) error = policy_.send_segment(w, lent->block());
+    return error;
   }
 
   // -- balance

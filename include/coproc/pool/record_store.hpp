@@ -33,6 +33,10 @@ public:
       t.result_owner.reset();
     }
     if (t.block) t.block.reset();
+    if (t.needs_segments()) {
+      t.call.location = 0;
+      t.lent.clear();
+    }
     t.exit.reset();
     t.error_text = nullptr;
     if (std::exchange(t.special, false)) t.terms = {};

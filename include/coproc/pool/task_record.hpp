@@ -5,12 +5,14 @@
 
 #include <coproc/error.hpp>
 #include <coproc/options.hpp>
+#include <coproc/pool/lent_block.hpp>
 #include <coproc/shm/segment.hpp>
 #include <coproc/shm/slot.hpp>
 
 #include <chrono>
 #include <memory>
 #include <span>
+#include <vector>
 
 namespace coproc::pool {
 
@@ -82,7 +84,7 @@ struct alignas(64) task_record {
   std::int16_t home = -1;                       // of terms
 
   // ---- what was asked for, and the result: written once, by the submitter before submission, by the drainer at the end
-  shm::call_header call{};                      // length counts the argument bytes, wherever they are
+  shm::call_header call{};                      // length counts the argument bytes, wherever they are; location: see below
   time_point submitted_at{};
   void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
   const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
@@ -91,7 +93,7 @@ struct alignas(64) task_record {
   // ---- what most tasks do not have
   void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
   std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
-  shm::argument_block block;                    // arguments too large for a slot
+  shm::argument_block block;                    // arguments too large for a slot: call.location
   std::unique_ptr<worker_exit> exit;            // lost
   const char* error_text = nullptr;             // failed: static storage
   unsigned result_group = 0;                    // for result_owner->free_result()
@@ -102,6 +104,7 @@ struct alignas(64) task_record {
   time_point expires_at = time_point::max();    // of its queue_timeout; in the heap unless max()
   std::uint32_t retries = 0;
   bool soft_expired = false;                    // the stop token was raised at its soft_timeout
+  std::vector<std::shared_ptr<const lent_block>> lent; // what the arguments refer to; emptied by the store, with its capacity
 
   /// The private copy of inline arguments; after the end, of the inline result.
   alignas(64) std::byte inline_bytes[shm::inline_bytes];
@@ -110,7 +113,12 @@ struct alignas(64) task_record {
   static constexpr std::size_t handler_bytes = 192;
   alignas(std::max_align_t) std::byte handler[handler_bytes];
 
+  /// The location of inline arguments with `lent` memory: its tag is 0, so a worker finds them inline all the same.
+  static constexpr std::uint64_t inline_and_lent = shm::packed_location{0, 1}.pack();
+
   bool arguments_inline() const noexcept { return !block; }
+  /// Must be mapped before the worker runs it: `block` or `lent`. Tells without a look at these, which are far away.
+  bool needs_segments() const noexcept { return call.location != 0; }
   std::span<const std::byte> result_bytes() const noexcept { return {result, result_length}; }
 };
 

@@ -29,7 +29,7 @@ concept worker_policy = requires(P p, std::uint64_t tag, std::uint64_t sent) {
 };
 
 template <worker_policy Policy>
-class worker_loop {
+class worker_loop final : coproc::detail::far_memory {
 public:
   worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
               Policy& policy, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited)
@@ -64,8 +64,7 @@ private:
     const auto [length, limit_ns] = shm::packed_length::unpack(s.length.load(std::memory_order_relaxed));
     const auto entry = reinterpret_cast<coproc::detail::entry_function>(s.entry.load(std::memory_order_relaxed));
     const std::span<const std::byte> arguments =
-        where.tag == 0 ? std::span<const std::byte>(s.bytes, length)
-                       : policy_.segment(static_cast<std::uint32_t>(where.tag)).subspan(where.offset, length);
+        where.tag == 0 ? std::span<const std::byte>(s.bytes, length) : in_segment(where, length);
 
     context_.running.store(cursor_ + 1, std::memory_order_relaxed);
     if (limit_ns != 0) context_.deadline = clock_now() + std::chrono::nanoseconds(limit_ns);
@@ -73,7 +72,7 @@ private:
     const auto began = timed ? clock_now() : std::chrono::steady_clock::time_point();
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
-    writer result(s.bytes, shm::inline_bytes, &grow, this);
+    writer result(s.bytes, shm::inline_bytes, &grow, this, this);
     auto outcome = entry(arguments, result);
     if (fork_generation.load(std::memory_order_relaxed) != generation_) policy_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
@@ -102,6 +101,15 @@ private:
   std::uint64_t not_timed() noexcept {
     --until_timed_;
     return 0;
+  }
+
+  std::span<const std::byte> in_segment(const shm::packed_location& where, std::uint64_t length) {
+    return policy_.segment(static_cast<std::uint32_t>(where.tag)).subspan(where.offset, length);
+  }
+
+  // What arguments refer to was lent by the front end, which is trusted.
+  const std::byte* look(std::uint64_t place, std::uint64_t length) override {
+    return in_segment(shm::packed_location::unpack(place), length).data();
   }
 
   static coproc::detail::outcome refuse(writer& result) noexcept {

@@ -70,7 +70,17 @@ private:
     if (message.order == worker_order::unmap_segment)
       segments_.erase(message.segment);
     else
-      segments_.insert_or_assign(message.segment, os::mapping(r.fds[0].get(), message.bytes, os::access::read_only));
+      map(message, r.fds[0]);
+  }
+
+  // Perhaps while a task's arguments are decoded: an exception would end the task, and the segment would be missing for ever.
+  void map(const worker_message& m, const os::unique_fd& fd) noexcept {
+    try {
+      segments_.insert_or_assign(m.segment, os::mapping(fd.get(), m.bytes, os::access::read_only));
+    } catch (const std::exception& e) {
+      std::fprintf(stderr, "coproc: worker %u ends: %s\n", this_worker_context.index, e.what());
+      os::exit_now(exit_set_up_failed);
+    }
   }
 
   os::unique_fd control_, eventfd_;

@@ -131,6 +131,7 @@ public:
   ~argument_block() { reset(); }
 
   explicit operator bool() const noexcept { return segment_ != nullptr; }
+  const segment_pool* pool() const noexcept { return pool_.get(); }
   const segment& owner() const noexcept { return *segment_; }
   std::byte* data() const noexcept { return segment_->map_.data() + offset(); }
   std::size_t capacity() const noexcept { return segment_->block_bytes_; }
