@@ -244,6 +244,85 @@ TEST_CASE("a span of the wrong length is refused") {
   CHECK_THROWS_AS(std::rethrow_exception(decode_exception(result.bytes())), coproc::bad_payload);
 }
 
+// Resolves references into one array, by their offset.
+class one_array final : public far_memory {
+public:
+  explicit one_array(std::span<const std::byte> bytes) : bytes_(bytes) {}
+  const std::byte* look(std::uint64_t place, std::uint64_t n) override {
+    if (place > bytes_.size() || n > bytes_.size() - place) reject("not in the array");
+    return bytes_.data() + place;
+  }
+
+private:
+  std::span<const std::byte> bytes_;
+};
+
+// Runs a function without state on a reference.
+template <class Wire, class F>
+outcome decode_far(const far_range& range, far_memory* far, F) {
+  test::payload call;
+  encode_far_range(call.writer(), range);
+  std::array<std::byte, 4096> memory;
+  coproc::writer result(memory.data(), memory.size(), nullptr, nullptr, far);
+  const outcome o = run_call<F, Wire>(call.bytes(), result);
+  if (o == outcome::exception)
+    CHECK_THROWS_AS(std::rethrow_exception(decode_exception({memory.data(), result.size()})), coproc::bad_payload);
+  return o;
+}
+
+TEST_CASE("a reference to far memory is viewed in place, or copied where the parameter is a container") {
+  static std::array<double, 600> array;
+  std::iota(array.begin(), array.end(), 0.0);
+  static int calls;
+  calls = 0;
+  one_array far(std::as_bytes(std::span(array)));
+  CHECK(decode_far<std::span<const double>>({80, 500}, &far, [](std::span<const double> v) {
+          calls += v.data() == &array[10] && v.size() == 500;
+        }) == outcome::value);
+  CHECK(decode_far<std::span<const double, 2>>({80, 2}, &far, [](std::span<const double, 2> v) {
+          calls += v.data() == &array[10];
+        }) == outcome::value);
+  CHECK(decode_far<std::span<const double>>({0, 0}, &far, [](std::span<const double> v) { calls += v.empty(); }) ==
+        outcome::value);
+  CHECK(decode_far<std::vector<double>>({80, 3}, &far, [](const std::vector<double>& v) {
+          calls += v == std::vector<double>{10, 11, 12};
+        }) == outcome::value);
+  CHECK(decode_far<std::string_view>({8, 16}, &far, [](std::string_view v) {
+          calls += v.data() == reinterpret_cast<const char*>(&array[1]) && v.size() == 16;
+        }) == outcome::value);
+  CHECK(calls == 5);
+}
+
+TEST_CASE("a reference to far memory that is impossible, or of which the reader knows nothing, is refused") {
+  static std::array<double, 600> array;
+  one_array far(std::as_bytes(std::span(array)));
+  static bool called;
+  called = false;
+  const auto look = [](std::span<const double>) { called = true; };
+  CHECK(decode_far<std::span<const double>>({0, 600}, nullptr, look) == outcome::exception);
+  CHECK(decode_far<std::span<const double>>({0, 601}, &far, look) == outcome::exception);
+  CHECK(decode_far<std::span<const double>>({0, ~std::uint64_t{0}}, &far, look) == outcome::exception);
+  CHECK(decode_far<std::span<const double>>({0, (std::uint64_t{1} << 61) + 1}, &far, look) == outcome::exception);
+  CHECK(decode_far<std::span<const double, 3>>({0, 2}, &far, [](std::span<const double, 3>) { called = true; }) ==
+        outcome::exception);
+  CHECK(decode_far<std::vector<std::string>>({0, 2}, &far, [](const std::vector<std::string>&) { called = true; }) ==
+        outcome::exception);
+  CHECK(!called);
+  for (const std::uint64_t length : {far_length, far_length - 1}) { // nor is it cut short, nor any other length taken for it
+    test::payload p;
+    p.writer().put_length(length).put(std::uint64_t{0});
+    coproc::reader r(p.bytes(), &far);
+    CHECK_THROWS_AS(r.get<std::vector<double>>(), coproc::bad_payload);
+  }
+}
+
+TEST_CASE("a result does not refer to far memory") {
+  test::payload p;
+  encode_far_range(p.writer(), {0, 1});
+  CHECK_THROWS_AS(decode_result<std::vector<double>>(p.bytes()), coproc::bad_payload);
+  CHECK_THROWS_AS(decode_result<std::string>(p.bytes()), coproc::bad_payload);
+}
+
 TEST_CASE("pthread_exit passes through a call") {
   static bool returned = false;
   std::thread thread([] {

@@ -979,6 +979,52 @@ TEST_CASE("tasks that must run in one worker do not keep others waiting for it")
   CHECK(b.record(other).load() == 1);
 }
 
+TEST_CASE("all memory that a task's arguments refer to is announced to its worker before the task is published") {
+  pool_bench b;
+  auto segments = std::make_shared<shm::segment_pool>();
+  const auto w = b.live_worker(0);
+  auto& t = b.task(1, 30);
+  for (int i = 0; i != 3; ++i)
+    t.lent.push_back(std::make_shared<const pool::lent_block>(segments->allocate(1000), std::size_t{1000}));
+  t.call.location = pool::task_record::inline_and_lent;
+  REQUIRE(t.arguments_inline());
+  SECTION("at once") {
+    b.submit(t);
+    CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w, w});
+  }
+  SECTION("and that of the arguments themselves") {
+    t.block = segments->allocate(1000);
+    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+    b.submit(t);
+    CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w, w, w});
+  }
+  SECTION("when the socket, which was full in between, has room again") {
+    b.submit(2);
+    b.policy.segments_before_error = 1;
+    b.policy.segment_error = EAGAIN;
+    b.submit(t);
+    CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w});
+    CHECK(b.record(w).load() == 1);
+    b.policy.segments_sent.clear();
+    b.policy.segment_error = 0;
+    b.worker(w).run_one();
+    b.turn();
+    CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w, w});
+  }
+  SECTION("to the next worker, if this one dies") {
+    b.submit(t);
+    b.policy.segments_sent.clear();
+    b.exited(w);
+    REQUIRE(b.start_requested() == 1);
+    b.turn();
+    const auto next = b.incarnations;
+    CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{next, next, next});
+    CHECK(run_all(b, next) == names{1});
+    return;
+  }
+  CHECK(run_all(b, w).back() == 1);
+}
+
 TEST_CASE("large arguments are announced to their worker before the task is published") {
   pool_bench b;
   auto segments = std::make_shared<shm::segment_pool>();

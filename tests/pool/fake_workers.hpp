@@ -95,7 +95,9 @@ struct fake_policy {
   void forget_starts() { starts.clear(); }
   int send_segment(pool::worker_record& w, const shm::argument_block&) {
     segments_sent.push_back(w.incarnation);
-    return segment_error;
+    if (segments_before_error == 0) return segment_error;
+    --segments_before_error;
+    return 0;
   }
   void retire(std::unique_ptr<pool::worker_record> w) { retired.push_back(std::move(w)); }
 
@@ -105,6 +107,7 @@ struct fake_policy {
   bool server_hung = false;
   std::vector<unsigned> starts;
   std::vector<std::uint64_t> segments_sent;
+  std::size_t segments_before_error = 0;
   int segment_error = 0;
   std::vector<std::unique_ptr<pool::worker_record>> retired;
   std::function<void(pool::worker_record&, int)> on_signal;

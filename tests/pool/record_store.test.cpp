@@ -63,6 +63,30 @@ TEST_CASE("recycling gives back what the record holds: argument memory, result, 
   }
 }
 
+TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
+  record_store store;
+  auto segments = std::make_shared<shm::segment_pool>();
+  auto mine = std::make_shared<const lent_block>(segments->allocate(1000), std::size_t{1000});
+  const std::byte* const where = mine->data();
+  for (int i = 0; i != 3; ++i) {
+    task_record& t = store.acquire();
+    CHECK(!t.needs_segments());
+    t.call.location = task_record::inline_and_lent;
+    for (int n = 0; n != 2; ++n) t.lent.push_back(mine);
+    CHECK(t.needs_segments());
+    CHECK(t.arguments_inline());
+    CHECK(mine.use_count() == 3);
+    store.recycle(t);
+    CHECK(mine.use_count() == 1);
+  }
+  CHECK(segments->allocate(1000).data() != where);
+  task_record& t = store.acquire();
+  t.call.location = task_record::inline_and_lent;
+  t.lent.push_back(std::move(mine));
+  store.recycle(t);
+  CHECK(segments->allocate(1000).data() == where);
+}
+
 TEST_CASE("several threads acquire and recycle at once") {
   record_store store;
   std::vector<std::thread> threads;

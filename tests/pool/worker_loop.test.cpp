@@ -6,11 +6,15 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <map>
 #include <random>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <type_traits>
 
 using namespace coproc;
 using namespace std::chrono_literals;
@@ -269,6 +273,32 @@ TEST_CASE("large arguments are read from their segment") {
   b.policy.segments[3][10] = std::byte{'t'};
   b.start();
   CHECK(b.take(b.publish(echo, "123456", {3, 8})).bytes == "sstsss");
+}
+
+TEST_CASE("what arguments refer to is viewed in its segment, wherever the arguments themselves lie") {
+  loop_bench b;
+  for (const std::uint32_t id : {2u, 3u}) b.policy.segments[id].resize(256, std::byte{0});
+  b.policy.segments[2][100] = std::byte{'a'};
+  b.policy.segments[2][107] = std::byte{'h'};
+  static const void* viewed;
+  const auto ends = [](std::string_view text) {
+    viewed = text.data();
+    return std::string{text.front(), text.back()};
+  };
+  using F = std::remove_const_t<decltype(ends)>;
+  std::array<std::byte, 64> memory{};
+  writer w(memory.data(), memory.size(), nullptr, nullptr);
+  coproc::detail::encode_far_range(w, {shm::packed_location{2, 100}.pack(), 8});
+  const std::string_view arguments(reinterpret_cast<const char*>(memory.data()), w.size());
+  std::copy_n(memory.data(), w.size(), b.policy.segments[3].data() + 64);
+  b.start();
+  for (const shm::packed_location at : {shm::packed_location{0, 0}, shm::packed_location{3, 64}}) {
+    viewed = nullptr;
+    const auto r = b.take(b.publish(coproc::detail::entry_of<F, std::string_view>, arguments, at));
+    REQUIRE(r.kind == result_kind::value_inline);
+    CHECK(r.bytes == "\2ah");
+    CHECK(viewed == b.policy.segments[2].data() + 100);
+  }
 }
 
 TEST_CASE("a revoked slot is acknowledged and never run") {

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: BSL-1.0
+// expect: coproc: an argument_array travels only as an argument of its own: take it as std::span<const T> in fn, and use std::vector<T> within other objects and as a result
+#include <coproc/argument_array.hpp>
+#include <coproc/run_in_executor.hpp>
+
+struct job {
+  int id = 0;
+  coproc::argument_array<float> image;
+};
+float run(const job& j);
+
+auto call(const coproc::process_pool& pool, const job& j) { return coproc::run_in_executor(pool, run, j); }
