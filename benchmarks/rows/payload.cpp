@@ -4,8 +4,6 @@
 #include "../peers/coproc.hpp"
 #include "../rows.hpp"
 
-#include <coproc/argument_array.hpp>
-
 #include <cstddef>
 #include <cstring>
 #include <memory>
