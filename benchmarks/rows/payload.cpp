@@ -4,6 +4,7 @@
 #include "../peers/coproc.hpp"
 #include "../rows.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstring>
 #include <memory>
@@ -67,10 +68,11 @@ const bytes& kept_result(std::size_t size) {
 }
 
 // One call goes before the timed ones: between runs the arm was idle, and what is measured is warm.
-template <class Call>
-arm coproc_arm(std::string name, Call call) {
+template <class Call, class Prepare>
+arm coproc_arm(std::string name, Call call, Prepare prepare) {
   const auto set_up = [=]() -> run_function {
     auto f = std::make_shared<front_end<coproc_peer>>(1);
+    prepare(f->peer.pool());
     return [=](const run_order& o) -> run_values {
       auto hop = [&](int value, int) { return call(f->peer.pool(), value); };
       run_in_flight(f->io, 1, 1, 0, hop);
@@ -78,6 +80,11 @@ arm coproc_arm(std::string name, Call call) {
     };
   };
   return {std::move(name), set_up, 3};
+}
+
+template <class Call>
+arm coproc_arm(std::string name, Call call) {
+  return coproc_arm(std::move(name), call, [](coproc::process_pool&) {});
 }
 
 arm argument_arm(std::string name, std::size_t size) {
@@ -91,18 +98,19 @@ arm argument_arm(std::string name, std::size_t size) {
   });
 }
 
-// An array that is filled before; each worker of a pool would map it once.
 arm array_arm(std::string name, std::size_t size) {
   auto array = std::make_shared<std::optional<coproc::argument_array<std::byte>>>();
-  return coproc_arm(std::move(name), [=](coproc::process_pool& pool, int value) -> net::awaitable<int> {
-    if (!*array) {
-      array->emplace(pool, size);
-      std::memset((*array)->data(), 1, size);
-    }
-    const int ends = co_await coproc::run_in_executor(pool, ends_of, **array);
-    expect(ends == 2);
-    co_return value + 1;
-  });
+  return coproc_arm(
+      std::move(name),
+      [=](coproc::process_pool& pool, int value) -> net::awaitable<int> {
+        const int ends = co_await coproc::run_in_executor(pool, ends_of, **array);
+        expect(ends == 2);
+        co_return value + 1;
+      },
+      [=](coproc::process_pool& pool) {
+        array->emplace(pool, size);
+        std::ranges::fill(**array, std::byte{1});
+      });
 }
 
 arm result_arm(std::string name, std::size_t size) {
