@@ -20,6 +20,7 @@ struct coproc::codec<money> {
 struct server {
   coproc::process_pool* pool = nullptr;
   coproc::task<int>* running = nullptr;
+  coproc::argument_array<float>* image = nullptr;
   coproc::bounded_channel<money>* channel = nullptr;
   coproc::semaphore* limit = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);

@@ -3,6 +3,7 @@
 // call, in several workers at once, through crashes, and beyond the pool's end; used wrongly, the call says so.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
+#include "support/sanitized.hpp"
 
 #include <coproc/argument_array.hpp>
 #include <coproc/run.hpp>
@@ -17,6 +18,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <sys/resource.h>
 #include <utility>
 #include <vector>
 
@@ -195,8 +197,10 @@ TEST_CASE("every kind of call takes an array") {
     CHECK(co_await coproc::run_in_executor(pool, largest, a) == 1000); // a returned reference is copied
     CHECK(co_await coproc::run_in_executor(pool, sum_of_sorted_copy, a) == 10'001);
     CHECK(co_await coproc::async_run(pool, coproc::work(sum, a)) == expected);
+    CHECK(co_await coproc::run_in_executor(pool, sum, counting(pool, 1000)) == expected);
     CHECK(co_await pool.submit(sum, a) == expected);
     CHECK(co_await pool.with({.timeout = std::chrono::minutes(1)}).submit(sum, a) == expected);
+    CHECK(a.memory().use_count() == 1);
   };
   bool ended = false;
   net::co_spawn(io, body, [&](std::exception_ptr e) {
@@ -346,6 +350,24 @@ TEST_CASE("an array of another pool is refused with cause and way out, and the c
   CHECK(later.value == 55);
 }
 
+TEST_CASE("a worker cannot write to an array") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  const auto a = counting(pool, 10);
+  const auto write = +[](numbers v) {
+    ::signal(SIGSEGV, SIG_DFL); // whatever a sanitizer makes of it
+    const_cast<std::uint64_t&>(v[0]) = 7;
+  };
+  ending<void> e;
+  start(e, pool, write, a);
+  REQUIRE(run_all(io));
+  const auto how = e.as<coproc::worker_lost>();
+  REQUIRE(how);
+  CHECK(how->signal() == SIGSEGV);
+  CHECK(a[0] == 1);
+}
+
 TEST_CASE("a span of fixed length takes arrays of that length only") {
   const leak_audit audit;
   net::io_context io(1);
@@ -394,6 +416,31 @@ TEST_CASE("no array can be made in a forked copy of the process, and the copies 
   start(e, pool, sum, *a);
   REQUIRE(run_all(io));
   CHECK(e.value == sum_to(1000));
+}
+
+TEST_CASE("a worker that cannot map an array ends, and its replacement takes the next call") {
+  if (sanitized) return; // it needs memory of its own
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  const auto no_more_memory = +[] {
+    const rlimit nothing{1, 1};
+    return ::setrlimit(RLIMIT_AS, &nothing);
+  };
+  const auto a = counting(pool, 1000);
+  ending<int> squeezed;
+  ending<std::uint64_t> lost, next;
+  start(squeezed, pool, no_more_memory);
+  REQUIRE(run_all(io));
+  CHECK(squeezed.value == 0);
+  start(lost, pool, sum, a);
+  REQUIRE(run_all(io));
+  const auto how = lost.as<coproc::worker_lost>();
+  REQUIRE(how);
+  CHECK(how->exit_code() == 71); // as docs/errors.md says
+  start(next, pool, sum, a);
+  REQUIRE(run_all(io));
+  CHECK(next.value == sum_to(1000));
 }
 
 TEST_CASE("a thread pool takes the same call, and views the array, too") {

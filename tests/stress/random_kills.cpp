@@ -5,6 +5,9 @@
 // bytes, and within a second of its deadline. The seed decides all plans; the same command replays them.
 #include "killer.hpp"
 
+#include <coproc/argument_array.hpp>
+
+#include <algorithm>
 #include <cstdlib>
 #include <queue>
 #include <string_view>
@@ -205,17 +208,24 @@ private:
         due_.push({o.submitted_ns + 1'000 * below(chance(0.5) ? 200 : 4000), slot, o.plan.id, types[below(3)]});
       }
 
+    const auto argument = known_bytes::argument_of(o.plan);
+    if (chance(0.9)) return start(o, slot, argument);
+    const argument_array<std::byte> array(*pool_, argument.size());
+    std::ranges::copy(argument, array.begin());
+    start(o, slot, array);
+  }
+
+  void start(operation& o, std::uint32_t slot, const auto& argument) {
     const pool_ref ref = pool_->with({.timeout = o.timeout, .cancel = o.when_cancelled});
     o.eager = chance(0.25);
     auto handler = [this, slot, id = o.plan.id](std::exception_ptr e, const bytes& result) {
       complete(slot, id, e, result);
     };
     if (o.eager) {
-      o.handle.emplace(ref.submit(run_task, o.plan, known_bytes::argument_of(o.plan)));
+      o.handle.emplace(ref.submit(run_task, o.plan, argument));
       o.handle->async_wait(std::move(handler));
     } else {
-      async_run(ref, work(run_task, o.plan, known_bytes::argument_of(o.plan)),
-                net::bind_cancellation_slot(o.signal.slot(), std::move(handler)));
+      async_run(ref, work(run_task, o.plan, argument), net::bind_cancellation_slot(o.signal.slot(), std::move(handler)));
     }
   }
 
