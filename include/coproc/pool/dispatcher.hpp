@@ -139,6 +139,10 @@ public:
   /// `only_sleepers`: those who visibly sleep; the rest stays owed.
   template <class F>
   void flush(bool only_sleepers, F f) noexcept {
+    if (freed_somewhere_->load(std::memory_order_relaxed) && freed_somewhere_->exchange(false, std::memory_order_acq_rel))
+      fleet_.each_worker([&](worker_record& w) {
+        if (w.memory->freed_since_flush.load(std::memory_order_relaxed)) activate(w);
+      });
     bool any = false;
     each_active([&](worker_record& w) {
       // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
@@ -164,7 +168,10 @@ public:
 
   // ---- workers
 
-  void add_worker(worker_ptr w, time_point now) noexcept { fleet_.add_worker(std::move(w), now); }
+  void add_worker(worker_ptr w, time_point now) noexcept {
+    w->memory->freed_somewhere = freed_somewhere_;
+    fleet_.add_worker(std::move(w), now);
+  }
   void start_failed(unsigned index, net::error_code why, time_point now) noexcept { fleet_.start_failed(index, why, now); }
   void start_refused(std::uint64_t incarnation, net::error_code why, time_point now) noexcept {
     fleet_.start_refused(incarnation, why, now);
@@ -543,6 +550,7 @@ private:
   fleet<Policy> fleet_;
   std::uint64_t arm_epoch_ = 0;
   active_seats active_;
+  std::shared_ptr<std::atomic<bool>> freed_somewhere_ = std::make_shared<std::atomic<bool>>(false);
   std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
   stage stage_ = stage::open;
   time_point stage_deadline_ = time_point::max();

@@ -26,13 +26,20 @@ struct worker_memory {
   void free_result(unsigned group) noexcept {
     results.done(group, [this](std::uint64_t n) {
       shm::store(shm::site::freed, mailbox().parent.freed, n, std::memory_order_release);
-      freed_since_flush.store(true, std::memory_order_release);
+      note_freed();
     });
+  }
+
+  /// The next flush wakes the worker if it sleeps: it may be waiting for room, or could give memory back to the system.
+  void note_freed() noexcept {
+    freed_since_flush.store(true, std::memory_order_release);
+    if (freed_somewhere) freed_somewhere->store(true, std::memory_order_release);
   }
 
   result_account results;
 
-  std::atomic<bool> freed_since_flush{false}; ///< the worker may be waiting for room
+  std::atomic<bool> freed_since_flush{false};
+  std::shared_ptr<std::atomic<bool>> freed_somewhere; ///< the dispatcher's; set after freed_since_flush
 };
 
 /// What the front end holds of a worker besides memory; pids are for people, signals go through the pidfd.
