@@ -31,7 +31,9 @@ TEST_CASE("every word lies where the diagram says") {
   m->parent.freed.store(6);
   m->parent.stop.store(7);
   m->parent.sent_messages.store(8);
-  m->doorbell.armed.store(9);
+  m->parent.returned.store(9);
+  m->parent.cpu.store(10);
+  m->doorbell.armed.store(11);
   CHECK(at<std::uint64_t>(*m, 0) == 1);
   CHECK(at<std::uint32_t>(*m, 8) == 2);
   CHECK(at<std::uint32_t>(*m, 12) == 3);
@@ -40,7 +42,9 @@ TEST_CASE("every word lies where the diagram says") {
   CHECK(at<std::uint64_t>(*m, 136) == 6);
   CHECK(at<std::uint64_t>(*m, 144) == 7);
   CHECK(at<std::uint64_t>(*m, 152) == 8);
-  CHECK(at<std::uint64_t>(*m, 256) == 9);
+  CHECK(at<std::uint64_t>(*m, 160) == 9);
+  CHECK(at<std::uint32_t>(*m, 168) == 10);
+  CHECK(at<std::uint64_t>(*m, 256) == 11);
 }
 
 TEST_CASE("slots are 256 bytes from 512 on, and a position's slot is its remainder") {

@@ -106,10 +106,10 @@ inline void seal_for_readers(const unique_fd& fd) {
     throw_errno("F_ADD_SEALS on shared memory");
 }
 
-/// Gives the pages of [0, bytes) back; they read as zeros afterwards. Best effort.
-inline void punch_hole(int fd, std::size_t bytes) noexcept {
+/// Gives the pages of [offset, offset + bytes) back; they read as zeros afterwards. Best effort.
+inline void punch_hole(int fd, std::size_t offset, std::size_t bytes) noexcept {
   invoke_uninterrupted(call::punch_hole, [&] {
-    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(bytes));
+    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
   });
 }
 

@@ -48,6 +48,7 @@ struct alignas(128) parent_words {
   word freed;                          ///< results given back since the incarnation began
   word stop;                           ///< 1 + seq of the task whose stop token is raised; 0: none
   word sent_messages;                  ///< messages sent on the control socket
+  word returned;                       ///< bit k flips when loan k of view_arena.hpp is given back
   std::atomic<std::uint32_t> cpu;      ///< 1 + the CPU that the drainer last ran on; 0: unknown
 };
 

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory for results that do not fit into a slot: one sparse sealed memfd per incarnation, written by the worker, mapped
+// Memory for results that do not fit into a slot: a sparse sealed memfd per incarnation, written by the worker, mapped
 // read-only by the front end, used as a byte ring. The worker encodes once, at its head, and publishes offset and length
-// with DONE; the front end frees in drain order by counting. No allocator, no sizing pass, no handshake.
+// with DONE; the front end frees in drain order by counting. No allocator, no sizing pass, no handshake. (Behind the ring lies
+// the memory of view_arena.hpp.)
 //
 // This is the worker's half; the front end's is a mapping, a bounds check and a counter. One thread: the worker's.
 #pragma once
@@ -68,9 +69,12 @@ public:
   void trim() noexcept {
     collect();
     if (!live_.empty() || high_water_ <= warm_bytes) return;
-    os::punch_hole(fd_, bytes_);
+    os::punch_hole(fd_, 0, bytes_);
     high_water_ = 0;
   }
+
+  /// How far the file has memory.
+  std::size_t touched() const noexcept { return high_water_; }
 
 private:
   struct region {

@@ -34,8 +34,30 @@ struct packed_location {
   constexpr std::uint64_t pack() const noexcept { return tag << offset_bits | offset; }
 };
 
-/// What a DONE slot holds. `none` acknowledges a revocation.
-enum class result_kind : std::uint64_t { none = 0, value_inline = 1, exception_inline = 2, value_in_file = 3, exception_in_file = 4 };
+/// What a DONE slot holds. `none` acknowledges a revocation. A value with views comes with a loan of view_arena.hpp, whose
+/// number is the rest of the tag.
+enum class result_kind : std::uint64_t {
+  none = 0, value_inline = 1, exception_inline = 2, value_in_file = 3, exception_in_file = 4, views_inline = 5, views_in_file = 6,
+};
+
+struct result_tag {
+  static constexpr unsigned kind_bits = 3;
+
+  result_kind kind{};
+  std::uint64_t loan = 0;
+
+  static constexpr result_tag unpack(std::uint64_t tag) noexcept {
+    return {static_cast<result_kind>(tag & ((1u << kind_bits) - 1)), tag >> kind_bits};
+  }
+  constexpr std::uint64_t pack() const noexcept { return loan << kind_bits | static_cast<std::uint64_t>(kind); }
+
+  /// Where the value itself lies; `none` for what has no views.
+  constexpr result_kind without_views() const noexcept {
+    return kind == result_kind::views_inline    ? result_kind::value_inline
+           : kind == result_kind::views_in_file ? result_kind::value_in_file
+                                                : result_kind::none;
+  }
+};
 
 /// READY: the length of the arguments, below 2^41, and the time that the task may take as a small floating-point number
 /// above it: 18 bits of mantissa and 5 of a power of four. A task without limit has zeros there.

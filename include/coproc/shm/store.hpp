@@ -28,6 +28,7 @@ enum class site : unsigned {
   epoch,          ///< front end: wake-up generation
   armed,          ///< front end: wants a ring of the doorbell
   freed,          ///< front end: results given back
+  returned,       ///< front end: loans given back
   stop,           ///< front end: raises the stop token of one task
   shutdown,       ///< front end: asks the worker to end
   sent_messages,  ///< front end: messages on the control socket
