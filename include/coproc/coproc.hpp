@@ -9,6 +9,7 @@
 #include <coproc/gather.hpp>
 #include <coproc/options.hpp>
 #include <coproc/process_pool.hpp>
+#include <coproc/result_view.hpp>
 #include <coproc/run.hpp>
 #include <coproc/run_in_executor.hpp>
 #include <coproc/semaphore.hpp>

@@ -20,6 +20,10 @@ class argument_array;
 template <class T>
 class bounded_channel;
 class semaphore;
+template <class T>
+class result_array;
+template <class T>
+class result_view;
 
 template <class T>
 struct codec;

@@ -93,7 +93,7 @@ enum class affinity_policy {
 
 /// Limits of each worker process, as of setrlimit (soft and hard); empty: inherited.
 struct worker_limits {
-  std::optional<std::uint64_t> address_space_bytes = {}; ///< RLIMIT_AS; above max_payload, which is mapped twice over
+  std::optional<std::uint64_t> address_space_bytes = {}; ///< RLIMIT_AS; above three times max_payload, which is mapped
   std::optional<std::uint64_t> data_bytes = {};          ///< RLIMIT_DATA
   std::optional<std::uint64_t> stack_bytes = {};         ///< RLIMIT_STACK
   std::optional<std::uint64_t> core_bytes = {};          ///< RLIMIT_CORE

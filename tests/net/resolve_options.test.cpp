@@ -131,8 +131,8 @@ TEST_CASE("options that contradict each other are refused by name") {
   refused({.max_workers = 2, .min_workers = 3}, "min_workers");
   refused({.max_tasks_per_child = 5, .max_tasks_jitter = 5}, "max_tasks_jitter");
   CHECK(refusal_of(pool_options{.max_tasks_per_child = 5, .max_tasks_jitter = 4}) == "");
-  refused({.max_payload = 1 << 20, .limits = {.address_space_bytes = 2 << 20}}, "address_space_bytes");
-  CHECK(refusal_of(pool_options{.max_payload = 1 << 20, .limits = {.address_space_bytes = (2 << 20) + 1}}) == "");
+  refused({.max_payload = 1 << 20, .limits = {.address_space_bytes = 3 << 20}}, "address_space_bytes");
+  CHECK(refusal_of(pool_options{.max_payload = 1 << 20, .limits = {.address_space_bytes = (3 << 20) + 1}}) == "");
   refused({.oom_score_adj = -1}, "oom_score_adj");
   refused({.oom_score_adj = 1001}, "oom_score_adj");
   CHECK(refusal_of(pool_options{.oom_score_adj = 0}) == "");

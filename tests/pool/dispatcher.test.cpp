@@ -581,8 +581,14 @@ TEST_CASE("a forged kind, length or place of a result is a violation") {
     std::uint64_t kind, length, offset;
   };
   const auto f = GENERATE(values<forged>({{0, 0, 0},
-                                          {5, 0, 0},
                                           {7, 0, 0},
+                                          {1 + 8 * 1, 0, 0},
+                                          {3 + 8 * 63, 0, 0},
+                                          {7 + 8 * 1, 0, 0},
+                                          {5 + 8 * 64, 0, 0},
+                                          {5, shm::inline_bytes + 1, 0},
+                                          {6, 2049, 0},
+                                          {6 + 8 * 63, 1, 4096},
                                           {(1 << 20) - 1, 0, 0},
                                           {1, shm::inline_bytes + 1, 0},
                                           {2, ~0ull, 0},
@@ -606,6 +612,42 @@ TEST_CASE("a forged kind, length or place of a result is a violation") {
   REQUIRE(ended.size() == 1);
   CHECK(ended[0].exit->cause == exit_cause::violation);
   CHECK(b.worker(w).mailbox().parent.freed.load() == 0);
+  CHECK(b.worker(w).mailbox().parent.returned.load() == 0);
+}
+
+TEST_CASE("a result with views keeps its worker's memory and its loan, until its record is recycled") {
+  pool_bench b;
+  const auto w = b.live_worker(0);
+  const auto finish = [&](shm::result_kind kind, std::uint64_t loan, std::uint64_t offset) {
+    REQUIRE(b.worker(w).begin());
+    b.worker(w).finish(static_cast<shm::result_kind>(shm::result_tag{kind, loan}.pack()), 5, offset);
+    b.turn();
+  };
+  auto& t = b.submit(1);
+  auto& u = b.submit(2);
+  auto& v = b.submit(3);
+  finish(shm::result_kind::views_inline, 63, 0);
+  finish(shm::result_kind::views_in_file, 0, 2048);
+  finish(shm::result_kind::value_inline, 0, 0);
+  for (const auto* each : {&t, &u, &v}) CHECK(each->outcome == verdict::value);
+  CHECK(t.result_inline());
+  CHECK(t.loan == 63);
+  CHECK(t.result_owner == b.record(w).memory);
+  CHECK(u.result == b.record(w).memory->results_map.data() + 2048);
+  CHECK(u.loan == 0);
+  CHECK(u.result_owner == b.record(w).memory);
+  CHECK(v.loan == pool::task_record::no_loan);
+  CHECK(!v.result_owner);
+  auto& parent = b.worker(w).mailbox().parent;
+  CHECK(parent.returned.load() == 0);
+  CHECK(b.completed().size() == 3);
+  CHECK(parent.returned.load() == (std::uint64_t{1} << 63 | 1));
+  CHECK(parent.freed.load() == 1);
+  auto& again = b.submit(4);
+  finish(shm::result_kind::views_inline, 63, 0);
+  CHECK(again.loan == 63);
+  CHECK(b.completed().size() == 1);
+  CHECK(parent.returned.load() == 1);
 }
 
 TEST_CASE("the largest legal results are accepted") {

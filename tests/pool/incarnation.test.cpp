@@ -22,16 +22,17 @@ std::uint64_t size_of(const os::unique_fd& fd) {
 
 } // namespace
 
-TEST_CASE("an incarnation's memory is empty, fixed in size, and twice the largest result") {
+TEST_CASE("an incarnation's memory is empty, fixed in size, and three times the largest result") {
   const auto made = make_incarnation(3, 17, 1 << 20);
   CHECK(made.record->index == 3);
   CHECK(made.record->incarnation == 17);
   CHECK(made.request.index == 3);
   CHECK(made.request.incarnation == 17);
   CHECK(made.request.result_bytes == 2 << 20);
+  CHECK(made.request.view_bytes == 1 << 20);
   CHECK(made.request.max_result_bytes == 1 << 20);
   CHECK(size_of(made.for_worker.mailbox) == shm::mailbox_bytes);
-  CHECK(size_of(made.for_worker.results) == 2 << 20);
+  CHECK(size_of(made.for_worker.results) == 3 << 20);
   CHECK(::ftruncate(made.for_worker.mailbox.get(), 0) != 0);
   CHECK(::ftruncate(made.for_worker.results.get(), 0) != 0);
   for (std::uint64_t seq = 0; seq != shm::ring_slots; ++seq) CHECK(made.record->mailbox().at(seq).state.load() == 0);
@@ -42,7 +43,7 @@ TEST_CASE("the worker writes results through its descriptor, the front end only 
   const os::mapping worker(made.for_worker.results.get(), made.request.result_bytes, os::access::read_write);
   std::memcpy(worker.data() + 100, "result", 6);
   CHECK(std::memcmp(made.record->memory->results_map.data() + 100, "result", 6) == 0);
-  CHECK(made.record->memory->results_map.size() == made.request.result_bytes);
+  CHECK(made.record->memory->results_map.size() == made.request.result_bytes + made.request.view_bytes);
 }
 
 TEST_CASE("sockets and doorbells are connected to their other halves") {
@@ -71,6 +72,7 @@ TEST_CASE("the smallest limit still has a page, and RLIMIT_FSIZE bounds the file
   ::setrlimit(RLIMIT_FSIZE, &low);
   const auto made = make_incarnation(0, 1, std::uint64_t{1} << 30);
   CHECK(made.request.result_bytes == 1 << 20);
+  CHECK(made.request.view_bytes == 0);
   CHECK(made.request.max_result_bytes <= 1 << 20);
   const rlimit odd{(1 << 20) + 1, before.rlim_max}; // not a whole number of pages
   ::setrlimit(RLIMIT_FSIZE, &odd);

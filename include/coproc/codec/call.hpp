@@ -213,8 +213,8 @@ outcome run_call(std::span<const std::byte> arguments, writer& result) {
 
 /// The value of outcome::value. Throws bad_payload if the bytes are not exactly one R.
 template <class R>
-R decode_result(std::span<const std::byte> bytes) {
-  reader r(bytes);
+R decode_result(std::span<const std::byte> bytes, far_memory* far = nullptr) {
+  reader r(bytes, far);
   if constexpr (std::is_void_v<R>) {
     r.expect_end();
   } else {

@@ -7,13 +7,25 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
+#include <optional>
 
 namespace coproc::detail {
 
 class far_memory {
 public:
+  /// For a writer: the place of [at, at + bytes) in that memory, from now on also the reader's; empty: copy it.
+  virtual std::optional<std::uint64_t> lend([[maybe_unused]] const void* at, [[maybe_unused]] std::size_t bytes) {
+    return {};
+  }
+
   /// For a reader: the n bytes at `place`, which stay as long as the payload does. Throws bad_payload.
   virtual const std::byte* look([[maybe_unused]] std::uint64_t place, [[maybe_unused]] std::uint64_t n) {
+    reject("a payload refers to memory that it has not");
+  }
+
+  /// For a reader: what was lent, for as long as the pointer lives. Throws bad_payload.
+  virtual std::shared_ptr<const std::byte> borrow([[maybe_unused]] std::uint64_t place, [[maybe_unused]] std::uint64_t bytes) {
     reject("a payload refers to memory that it has not");
   }
 

@@ -6,6 +6,7 @@
 #include <coproc/net/completion.hpp>
 #include <coproc/net/pool_core.hpp>
 #include <coproc/net/resolve_options.hpp>
+#include <coproc/pool/loaned_views.hpp>
 
 #include <csignal>
 #include <cstdint>
@@ -160,10 +161,11 @@ void complete_record(pool::task_record& t, bool post) {
   std::optional<std::conditional_t<std::is_void_v<R>, std::monostate, R>> value;
   if (t.outcome == pool::verdict::value) {
     try {
+      pool::loaned_views views(t);
       if constexpr (std::is_void_v<R>)
         decode_result<R>(t.result_bytes());
       else
-        value.emplace(decode_result<R>(t.result_bytes()));
+        value.emplace(decode_result<R>(t.result_bytes(), &views));
     } catch (...) {
       e = std::current_exception();
     }

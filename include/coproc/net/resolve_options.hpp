@@ -87,9 +87,9 @@ inline resolved_options resolve(const pool_options& o) {
   check_queue(o, l, l.usable_cpus);
   check_life(o, l);
   r.host.max_payload = checked(o.max_payload, "pool_options::max_payload", 1ull << 30, 1, 1ull << 40);
-  if (o.limits.address_space_bytes && *o.limits.address_space_bytes <= 2 * r.host.max_payload)
-    throw std::invalid_argument(fmt::format("coproc: pool_options::limits.address_space_bytes is {}; each worker maps twice "
-                                            "max_payload ({}) besides its own memory: lower max_payload",
+  if (o.limits.address_space_bytes && *o.limits.address_space_bytes <= 3 * r.host.max_payload)
+    throw std::invalid_argument(fmt::format("coproc: pool_options::limits.address_space_bytes is {}; each worker maps "
+                                            "three times max_payload ({}) besides its own memory: lower max_payload",
                                             *o.limits.address_space_bytes, r.host.max_payload));
   r.host.worker = worker_settings_of(o, l);
   r.host.preload = o.preload;

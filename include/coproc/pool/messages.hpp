@@ -18,7 +18,8 @@ namespace coproc::pool {
 /// Front end -> fork server, with four descriptors: mailbox, results, control socket, eventfd.
 struct start_request {
   std::uint64_t incarnation = 0;
-  std::uint64_t result_bytes = 0;     ///< size of the results file
+  std::uint64_t result_bytes = 0;     ///< of the results file: its ring
+  std::uint64_t view_bytes = 0;       ///< and what lies behind it, for views
   std::uint64_t max_result_bytes = 0; ///< of one result
   std::uint32_t index = 0;
   std::uint32_t reserved = 0;

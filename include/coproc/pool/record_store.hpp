@@ -29,7 +29,8 @@ public:
   /// Takes a record back, with whatever it still holds.
   void recycle(task_record& t) noexcept {
     if (t.result_owner) {
-      t.result_owner->free_result(t.result_group);
+      if (!t.result_inline()) t.result_owner->free_result(t.result_group);
+      if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
       t.result_owner.reset();
     }
     if (t.block) t.block.reset();

@@ -92,11 +92,13 @@ struct alignas(64) task_record {
 
   // ---- what most tasks do not have
   void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
-  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file
+  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
   shm::argument_block block;                    // arguments too large for a slot: call.location
   std::unique_ptr<worker_exit> exit;            // lost
   const char* error_text = nullptr;             // failed: static storage
   unsigned result_group = 0;                    // for result_owner->free_result()
+  static constexpr unsigned no_loan = ~0u;
+  unsigned loan = no_loan;                      // for result_owner->give_back()
   net::error_code error{}, error_cause{};       // failed; the system's, if any
 
   task_terms terms;
@@ -116,6 +118,7 @@ struct alignas(64) task_record {
   /// The location of inline arguments with `lent` memory: its tag is 0, so a worker finds them inline all the same.
   static constexpr std::uint64_t inline_and_lent = shm::packed_location{0, 1}.pack();
 
+  bool result_inline() const noexcept { return result == inline_bytes; }
   bool arguments_inline() const noexcept { return !block; }
   /// Must be mapped before the worker runs it: `block` or `lent`. Tells without a look at these, which are far away.
   bool needs_segments() const noexcept { return call.location != 0; }

@@ -10,9 +10,12 @@
 
 namespace coproc::pool {
 
+class view_lender;
+
 struct worker_context {
   const shm::mailbox* mailbox = nullptr; ///< null: this process is no worker
   unsigned index = 0;
+  view_lender* views = nullptr;          ///< memory for results that the front end views; null: none
   std::atomic<std::uint64_t> running{0}; ///< 1 + seq of the task that runs; 0: none. Relaxed: threads of tasks may ask
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max(); ///< of the task
 

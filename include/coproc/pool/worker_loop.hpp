@@ -8,6 +8,7 @@
 #include <coproc/options.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/spin.hpp>
+#include <coproc/pool/view_lender.hpp>
 #include <coproc/pool/worker_context.hpp>
 #include <coproc/shm/result_file.hpp>
 #include <coproc/shm/sleep.hpp>
@@ -77,6 +78,9 @@ private:
     if (fork_generation.load(std::memory_order_relaxed) != generation_) policy_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == coproc::detail::outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
+    view_lender* const views = context_.views;
+    const bool lends = views != nullptr && views->has_open_loan();
+    if (lends && !may_lend(*views, result, outcome)) views->cancel_loan();
     context_.running.store(0, std::memory_order_relaxed);
     if (limit_ns != 0) context_.deadline = std::chrono::steady_clock::time_point::max();
 
@@ -89,6 +93,9 @@ private:
     } else {
       at = {static_cast<std::uint64_t>(threw ? shm::result_kind::exception_inline : shm::result_kind::value_inline), 0};
     }
+    if (lends && views->has_open_loan()) [[unlikely]]
+      at.tag = shm::result_tag{in_file_ ? shm::result_kind::views_in_file : shm::result_kind::views_inline,
+                               views->close_loan()}.pack();
     shm::finish(s, cursor_, at, result.size(), timed ? time_since(began) : not_timed());
   }
 
@@ -110,6 +117,17 @@ private:
   // What arguments refer to was lent by the front end, which is trusted.
   const std::byte* look(std::uint64_t place, std::uint64_t length) override {
     return in_segment(shm::packed_location::unpack(place), length).data();
+  }
+
+  std::optional<std::uint64_t> lend(const void* at, std::size_t bytes) override {
+    return context_.views == nullptr ? std::nullopt : context_.views->lend(at, bytes);
+  }
+
+  // A failed call lends nothing, and what is lent counts as if it had been copied.
+  bool may_lend(const view_lender& views, writer& result, coproc::detail::outcome& outcome) const noexcept {
+    if (outcome == coproc::detail::outcome::value && views.open_bytes() > max_result_bytes_ - result.size())
+      outcome = refuse(result);
+    return outcome == coproc::detail::outcome::value;
   }
 
   static coproc::detail::outcome refuse(writer& result) noexcept {
@@ -163,6 +181,7 @@ private:
     const std::uint64_t sent = m_.parent.sent_messages.load(std::memory_order_acquire);
     policy_.read_orders(sent);
     results_.trim();
+    if (context_.views != nullptr) context_.views->trim(shm::result_space::warm_bytes, results_.touched());
     policy_.before_sleep();
     const auto called = [&] {
       return anything() || m_.parent.shutdown.load(std::memory_order_acquire) != 0 ||

@@ -135,11 +135,15 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
 
   try {
     os::mapping mailbox_map(fds.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
-    os::mapping results_map(fds.results.get(), start.result_bytes, os::access::read_write);
+    os::mapping results_map(fds.results.get(), start.result_bytes + start.view_bytes, os::access::read_write);
     fds.mailbox.reset();
     auto& m = *reinterpret_cast<shm::mailbox*>(mailbox_map.data());
     this_worker_context.mailbox = &m;
     this_worker_context.index = start.index;
+    shm::view_arena arena(results_map.data() + start.result_bytes, start.view_bytes, start.result_bytes, fds.results.get(),
+                          m.parent.returned);
+    view_lender views(arena);
+    this_worker_context.views = &views;
     if (settings.oom_score_adj != 0) os::raise_oom_score(settings.oom_score_adj);
     if (settings.affinity == affinity_policy::spread) os::pin_to_usable_cpu(start.index);
     detail::apply_limits(settings.limits);

@@ -6,10 +6,12 @@
 #include <coproc/pool/result_account.hpp>
 #include <coproc/pool/task_record.hpp>
 #include <coproc/shm/sleep.hpp>
+#include <coproc/shm/view_arena.hpp>
 
 #include <algorithm>
 #include <array>
 #include <bitset>
+#include <mutex>
 #include <vector>
 
 namespace coproc::pool {
@@ -30,6 +32,14 @@ struct worker_memory {
     });
   }
 
+  /// A loan of its views has ended. Any thread; under a mutex, so that the word has one writer and its stores are in order.
+  void give_back(unsigned loan) noexcept {
+    std::lock_guard lock(loans_mutex);
+    returned_loans ^= std::uint64_t{1} << loan;
+    shm::store(shm::site::returned, mailbox().parent.returned, returned_loans, std::memory_order_release);
+    note_freed();
+  }
+
   /// The next flush wakes the worker if it sleeps: it may be waiting for room, or could give memory back to the system.
   void note_freed() noexcept {
     freed_since_flush.store(true, std::memory_order_release);
@@ -37,6 +47,8 @@ struct worker_memory {
   }
 
   result_account results;
+  std::mutex loans_mutex;
+  std::uint64_t returned_loans = 0; ///< what the mailbox says
 
   std::atomic<bool> freed_since_flush{false};
   std::shared_ptr<std::atomic<bool>> freed_somewhere; ///< the dispatcher's; set after freed_since_flush
@@ -299,7 +311,14 @@ private:
   bool take_result(shm::slot& s, task_record& t) noexcept {
     const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
     const std::uint64_t length = s.length.load(std::memory_order_relaxed);
-    switch (static_cast<shm::result_kind>(where.tag)) {
+    auto kind = static_cast<shm::result_kind>(where.tag);
+    const bool has_views = kind > shm::result_kind::exception_in_file;
+    const auto tag = shm::result_tag::unpack(where.tag);
+    if (has_views) [[unlikely]] {
+      if (tag.loan >= shm::view_arena::max_loans) return false;
+      kind = tag.without_views();
+    }
+    switch (kind) {
     case shm::result_kind::value_inline:
     case shm::result_kind::exception_inline:
       if (length > shm::inline_bytes) return false;
@@ -318,10 +337,12 @@ private:
     default: return false;
     }
     t.result_length = length;
-    t.outcome = where.tag == static_cast<std::uint64_t>(shm::result_kind::value_inline) ||
-                        where.tag == static_cast<std::uint64_t>(shm::result_kind::value_in_file)
-                    ? verdict::value
-                    : verdict::exception;
+    const bool threw = kind == shm::result_kind::exception_inline || kind == shm::result_kind::exception_in_file;
+    t.outcome = threw ? verdict::exception : verdict::value;
+    if (has_views) [[unlikely]] {
+      t.result_owner = memory;
+      t.loan = static_cast<unsigned>(tag.loan);
+    }
     return true;
   }
 
