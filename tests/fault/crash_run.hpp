@@ -9,8 +9,10 @@
 #include "support/sanitized.hpp"
 
 #include <coproc/process_pool.hpp>
+#include <coproc/result_view.hpp>
 #include <coproc/run_in_executor.hpp>
 
+#include <numeric>
 #include <sys/time.h>
 
 namespace coproc::testing {
@@ -38,6 +40,11 @@ inline int block(int i) {
 inline int crash(int) {
   ::raise(SIGKILL);
   return 0;
+}
+inline result_view<int> viewed(int first) {
+  result_array<int> a(2000); // enough to be lent
+  std::iota(a.begin(), a.end(), first);
+  return a;
 }
 /// More than a worker keeps: it gives the memory back when the result was read.
 inline constexpr std::size_t huge_bytes = shm::result_space::warm_bytes + 1;
@@ -305,6 +312,12 @@ private:
                 [this](std::exception_ptr e, const std::vector<std::byte>& v) {
                   complete(std::move(e), v.size() == huge_bytes);
                 });
+    } else if (i % 3 == 1) {
+      ++tasks_;
+      const int first = static_cast<int>(i);
+      async_run(limited(), work(viewed, first), [this, first](std::exception_ptr e, const result_view<int>& v) {
+        complete(std::move(e), v.size() == 2000 && v[0] == first && v[1999] == first + 1999);
+      });
     } else if (i % 3 == 0) {
       ++tasks_;
       std::vector<int> numbers(100, static_cast<int>(i));

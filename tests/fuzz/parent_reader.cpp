@@ -8,6 +8,8 @@
 // in between; so the input also asks the validator by itself, which loads once each time, with writes before and after. What
 // it answers is compared with the rules, written down here once more.
 #include <coproc/codec/call.hpp>
+#include <coproc/pool/loaned_views.hpp>
+#include <coproc/result_view.hpp>
 
 #include "pool/fake_workers.hpp"
 
@@ -47,12 +49,35 @@ struct tree {
 
 enum class colour : unsigned char { red, green };
 
-using decoder = void (*)(std::span<const std::byte>);
+// What a view shows may change at any time, but it is there.
+struct views {
+  result_view<double> one;
+  std::vector<result_view<char>> more;
+};
+
+template <class T>
+void look(const result_view<T>& v) {
+  if (v.empty()) return;
+  const T first = v[0], last = v[v.size() - 1];
+  asm volatile("" : : "m"(first), "m"(last));
+}
+void look(const views& v) {
+  look(v.one);
+  for (const auto& each : v.more) look(each);
+}
+template <class R>
+void look(const R&) {}
+
+using decoder = void (*)(pool::task_record&);
 
 template <class R>
-void decode_as(std::span<const std::byte> bytes) {
+void decode_as(pool::task_record& t) {
   try {
-    static_cast<void>(coproc::detail::decode_result<R>(bytes));
+    pool::loaned_views far(t);
+    if constexpr (std::is_void_v<R>)
+      coproc::detail::decode_result<R>(t.result_bytes(), &far);
+    else
+      look(coproc::detail::decode_result<R>(t.result_bytes(), &far));
   } catch (const bad_payload&) {
   }
 }
@@ -69,6 +94,8 @@ constexpr decoder decoders[] = {decode_as<void>,
                                 decode_as<std::vector<std::vector<std::string>>>,
                                 decode_as<std::map<int, std::optional<std::string>>>,
                                 decode_as<std::filesystem::path>,
+                                decode_as<views>,
+                                decode_as<std::optional<result_view<char>>>,
                                 decode_as<std::tuple<char, std::chrono::nanoseconds, std::array<short, 3>>>};
 
 // ---- the world
@@ -91,6 +118,7 @@ struct shared_files {
     std::memset(static_cast<void*>(&memory->mailbox()), 0, sizeof(shm::mailbox));
     std::memset(writable_results.data(), 0, result_file_bytes);
     memory->freed_since_flush = false;
+    memory->returned_loans = 0;
   }
 };
 
@@ -205,7 +233,9 @@ private:
       return;
     }
     const auto shape = in_.number(1);
-    const auto kind = static_cast<shm::result_kind>(shape % 8);
+    auto kind = static_cast<shm::result_kind>(shape % 8);
+    if (kind > shm::result_kind::exception_in_file)
+      kind = static_cast<shm::result_kind>(shm::result_tag{kind, in_.number(1) % 65}.pack());
     const std::uint64_t offset = (shape & 8) != 0 ? in_.number(6) : in_.number(1) * 16;
     const std::uint64_t length = (shape & 16) != 0 ? in_.number(8) : in_.number(1);
     const auto bytes = in_.some(std::min<std::size_t>(length, shm::inline_bytes));
@@ -304,15 +334,14 @@ private:
   void complete(pool::task_record& t) {
     check(issued_.erase(&t) == 1, "a task completes twice");
     --open_;
-    const auto bytes = t.result_bytes();
     switch (t.outcome) {
     case pool::verdict::value:
     case pool::verdict::exception:
       check(lies_well(t), "a result lies where none may lie");
       if (t.outcome == pool::verdict::value)
-        decoders[t.call.entry](bytes);
+        decoders[t.call.entry](t);
       else
-        check(coproc::detail::decode_exception(bytes) != nullptr, "no exception");
+        check(coproc::detail::decode_exception(t.result_bytes()) != nullptr, "no exception");
       break;
     case pool::verdict::lost: check(t.exit != nullptr, "worker_lost without a cause"); break;
     default: break;
@@ -321,7 +350,8 @@ private:
   }
 
   static bool lies_well(const pool::task_record& t) {
-    if (t.result == t.inline_bytes) return t.result_length <= sizeof t.inline_bytes && !t.result_owner;
+    if (t.result_inline())
+      return t.result_length <= sizeof t.inline_bytes && (t.loan != pool::task_record::no_loan) == (t.result_owner != nullptr);
     if (!t.result_owner || t.result_length > max_result_bytes) return false;
     const auto& map = t.result_owner->results_map;
     return t.result >= map.data() && t.result + t.result_length <= map.data() + map.size();
