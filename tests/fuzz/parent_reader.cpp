@@ -118,7 +118,7 @@ struct shared_files {
     std::memset(static_cast<void*>(&memory->mailbox()), 0, sizeof(shm::mailbox));
     std::memset(writable_results.data(), 0, result_file_bytes);
     memory->freed_since_flush = false;
-    memory->returned_loans = 0;
+    for (auto& flag : memory->returned) flag = 0;
   }
 };
 

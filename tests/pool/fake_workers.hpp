@@ -28,6 +28,13 @@ inline std::shared_ptr<pool::worker_memory> make_worker_memory(std::size_t resul
   return memory;
 }
 
+/// The loans that were given back an odd number of times, as bits.
+inline std::uint64_t returned_flags(const shm::mailbox& m) {
+  std::uint64_t flags = 0;
+  for (unsigned k = 0; k != shm::max_loans; ++k) flags |= std::uint64_t{m.parent.returned[k].load()} << k;
+  return flags;
+}
+
 /// A worker whose every step is taken by the test.
 class hand_worker {
 public:

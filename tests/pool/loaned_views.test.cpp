@@ -52,14 +52,15 @@ public:
   }
 
   void recycle() { store.recycle(t); }
-  bool returned() const { return memory->mailbox().parent.returned.load() == 1u << 5; }
-  bool outstanding() const { return memory->mailbox().parent.returned.load() == 0; }
+  bool returned() const { return flags() == std::uint64_t{1} << 5; }
+  bool outstanding() const { return flags() == 0; }
 
   std::shared_ptr<pool::worker_memory> memory;
   pool::record_store store;
   pool::task_record& t;
 
 private:
+  std::uint64_t flags() const { return returned_flags(memory->mailbox()); }
   static void full(void*, writer&, std::size_t) { FAIL("the test writes too much"); }
 
   std::byte bytes_[shm::inline_bytes];
@@ -187,13 +188,13 @@ TEST_CASE("loans that are given back by several threads at once are all told to 
   const auto memory = make_worker_memory();
   for (int round = 0; round != 200; ++round) {
     std::vector<std::unique_ptr<pool::loan>> loans;
-    for (unsigned k = 0; k != shm::view_arena::max_loans; ++k) loans.push_back(std::make_unique<pool::loan>(memory, k));
+    for (unsigned k = 0; k != shm::max_loans; ++k) loans.push_back(std::make_unique<pool::loan>(memory, k));
     std::vector<std::thread> threads;
     for (std::size_t t = 0; t != 4; ++t)
       threads.emplace_back([&, t] {
         for (std::size_t k = t; k < loans.size(); k += 4) loans[k].reset();
       });
     for (auto& t : threads) t.join();
-    REQUIRE(memory->mailbox().parent.returned.load() == (round % 2 == 0 ? ~std::uint64_t{0} : 0));
+    REQUIRE(returned_flags(memory->mailbox()) == (round % 2 == 0 ? ~std::uint64_t{0} : 0));
   }
 }

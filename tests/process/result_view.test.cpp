@@ -147,7 +147,7 @@ namespace {
 /// The worker has all its loans, and all its memory: the next result is in place, at the beginning.
 void check_nothing_lost(net::io_context& io, coproc::process_pool& pool) {
   std::vector<result_view<int>> views;
-  for (unsigned i = 0; i != coproc::shm::view_arena::max_loans; ++i) {
+  for (unsigned i = 0; i != coproc::shm::max_loans; ++i) {
     ending<result_view<int>> e;
     start(e, pool, count_many, 1);
     REQUIRE(run_all(io));

@@ -31,8 +31,9 @@ TEST_CASE("every word lies where the diagram says") {
   m->parent.freed.store(6);
   m->parent.stop.store(7);
   m->parent.sent_messages.store(8);
-  m->parent.returned.store(9);
-  m->parent.cpu.store(10);
+  m->parent.cpu.store(9);
+  m->parent.returned[0].store(10);
+  m->parent.returned[63].store(12);
   m->doorbell.armed.store(11);
   CHECK(at<std::uint64_t>(*m, 0) == 1);
   CHECK(at<std::uint32_t>(*m, 8) == 2);
@@ -42,8 +43,9 @@ TEST_CASE("every word lies where the diagram says") {
   CHECK(at<std::uint64_t>(*m, 136) == 6);
   CHECK(at<std::uint64_t>(*m, 144) == 7);
   CHECK(at<std::uint64_t>(*m, 152) == 8);
-  CHECK(at<std::uint64_t>(*m, 160) == 9);
-  CHECK(at<std::uint32_t>(*m, 168) == 10);
+  CHECK(at<std::uint32_t>(*m, 160) == 9);
+  CHECK(at<std::uint8_t>(*m, 192) == 10);
+  CHECK(at<std::uint8_t>(*m, 255) == 12);
   CHECK(at<std::uint64_t>(*m, 256) == 11);
 }
 

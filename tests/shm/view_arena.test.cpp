@@ -44,7 +44,7 @@ public:
     drop(place);
     return arena.close_loan();
   }
-  void give_back(unsigned loan) { returned.fetch_xor(std::uint64_t{1} << loan); }
+  void give_back(unsigned loan) { returned[loan].fetch_xor(1); }
 
   std::size_t blocks() const {
     struct stat s{};
@@ -53,7 +53,7 @@ public:
   }
 
   std::size_t bytes;
-  word returned{0};
+  loan_flags returned{};
   os::unique_fd fd;
   os::mapping map;
   view_arena arena;
@@ -86,7 +86,7 @@ TEST_CASE("what does not fit is refused, and what fits exactly is not") {
 }
 
 TEST_CASE("an arena without memory refuses everything") {
-  const word returned{0};
+  const loan_flags returned{};
   std::byte none{};
   view_arena arena(&none, 0, 0, -1, returned);
   CHECK(arena.allocate(1) == nullptr);
@@ -186,7 +186,7 @@ TEST_CASE("64 loans are out at most; the next is refused, and each that is given
   arena_bench b(65536);
   b.make(100);
   std::vector<unsigned> loans;
-  for (unsigned i = 0; i != view_arena::max_loans; ++i) {
+  for (unsigned i = 0; i != max_loans; ++i) {
     REQUIRE(b.lend(0, 100));
     loans.push_back(b.arena.close_loan());
   }
@@ -251,7 +251,7 @@ TEST_CASE("whatever is made, lent, dropped and given back: no array in use chang
       for (array& a : arrays)
         if (a.object && random() % 4 == 0 && b.lend(a.place, a.length)) lent.push_back(&a);
       if (lent.empty()) break;
-      REQUIRE(loans.size() < view_arena::max_loans);
+      REQUIRE(loans.size() < max_loans);
       if (random() % 4 == 0) {
         b.arena.cancel_loan();
         break;
@@ -345,14 +345,13 @@ TEST_CASE("a reader on another thread sees what was written, until it gives it b
   std::atomic<std::size_t> sent{0}, taken{0};
   std::atomic<int> wrong{0};
   std::thread front_end([&] {
-    std::uint64_t mirror = 0;
+    std::uint8_t mirror[max_loans]{};
     for (std::size_t i = 0; i != rounds; ++i) {
       while (sent.load(std::memory_order_acquire) == i) std::this_thread::yield();
       const message m = ring[i % slots];
       taken.store(i + 1, std::memory_order_release); // the message is free; the array is not
       for (std::size_t k = 0; k != 512; ++k) wrong += m.first[k] != i;
-      mirror ^= std::uint64_t{1} << m.loan;
-      b.returned.store(mirror, std::memory_order_release);
+      b.returned[m.loan].store(mirror[m.loan] ^= 1, std::memory_order_release);
     }
   });
   for (std::size_t i = 0; i != rounds; ++i) {

@@ -24,6 +24,7 @@ public:
   }
 
   std::optional<std::uint64_t> lend(const void* at, std::size_t bytes) {
+    if (is_copy()) return {};
     return arena_.lend(static_cast<const std::byte*>(at), bytes);
   }
 

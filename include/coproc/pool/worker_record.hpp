@@ -6,12 +6,10 @@
 #include <coproc/pool/result_account.hpp>
 #include <coproc/pool/task_record.hpp>
 #include <coproc/shm/sleep.hpp>
-#include <coproc/shm/view_arena.hpp>
 
 #include <algorithm>
 #include <array>
 #include <bitset>
-#include <mutex>
 #include <vector>
 
 namespace coproc::pool {
@@ -32,11 +30,11 @@ struct worker_memory {
     });
   }
 
-  /// A loan of its views has ended. Any thread; under a mutex, so that the word has one writer and its stores are in order.
+  /// A loan of its views has ended. Any thread; no other has this loan.
   void give_back(unsigned loan) noexcept {
-    std::lock_guard lock(loans_mutex);
-    returned_loans ^= std::uint64_t{1} << loan;
-    shm::store(shm::site::returned, mailbox().parent.returned, returned_loans, std::memory_order_release);
+    const std::uint8_t now = returned[loan].load(std::memory_order_relaxed) ^ 1;
+    returned[loan].store(now, std::memory_order_relaxed);
+    shm::store(shm::site::returned, mailbox().parent.returned[loan], now, std::memory_order_release);
     note_freed();
   }
 
@@ -47,8 +45,8 @@ struct worker_memory {
   }
 
   result_account results;
-  std::mutex loans_mutex;
-  std::uint64_t returned_loans = 0; ///< what the mailbox says
+  /// What the mailbox says. Relaxed: who has a loan has it by way of the worker. Atomic, because a broken one may lend it twice.
+  shm::loan_flags returned{};
 
   std::atomic<bool> freed_since_flush{false};
   std::shared_ptr<std::atomic<bool>> freed_somewhere; ///< the dispatcher's; set after freed_since_flush
@@ -315,7 +313,7 @@ private:
     const bool has_views = kind > shm::result_kind::exception_in_file;
     const auto tag = shm::result_tag::unpack(where.tag);
     if (has_views) [[unlikely]] {
-      if (tag.loan >= shm::view_arena::max_loans) return false;
+      if (tag.loan >= shm::max_loans) return false;
       kind = tag.without_views();
     }
     switch (kind) {

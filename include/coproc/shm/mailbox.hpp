@@ -22,6 +22,7 @@ using word = std::atomic<std::uint64_t>;
 static_assert(word::is_always_lock_free && sizeof(word) == 8);
 
 inline constexpr std::uint64_t ring_slots = 64;
+inline constexpr unsigned max_loans = 64; // of view_arena.hpp
 inline constexpr std::size_t inline_bytes = 224;
 
 /// Two pairs of cache lines: the adjacent-line prefetcher fetches them two by two.
@@ -33,6 +34,10 @@ struct alignas(256) slot {
   std::byte bytes[inline_bytes];       ///< inline arguments, then inline result
 };
 static_assert(sizeof(slot) == 256 && offsetof(slot, bytes) == 32 && std::is_standard_layout_v<slot>);
+
+/// One writer each: whoever has that loan.
+using loan_flags = std::atomic<std::uint8_t>[max_loans];
+static_assert(std::atomic<std::uint8_t>::is_always_lock_free && sizeof(loan_flags) == 64);
 
 enum class worker_phase : std::uint32_t { starting = 0, initialized = 1, left = 2 };
 
@@ -48,8 +53,8 @@ struct alignas(128) parent_words {
   word freed;                          ///< results given back since the incarnation began
   word stop;                           ///< 1 + seq of the task whose stop token is raised; 0: none
   word sent_messages;                  ///< messages sent on the control socket
-  word returned;                       ///< bit k flips when loan k of view_arena.hpp is given back
   std::atomic<std::uint32_t> cpu;      ///< 1 + the CPU that the drainer last ran on; 0: unknown
+  alignas(64) loan_flags returned;     ///< [k] changes between 0 and 1 when loan k is given back
 };
 
 struct alignas(256) doorbell_words {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Memory for results that the front end views where the worker made them: the part of the result file behind the ring. The
-// worker alone allocates; the front end says which loans it has given back, and that is all it says. Nobody ever waits.
+// worker alone allocates; the front end says which loans are over, and that is all it says. Nobody ever waits.
 //
 // A loan is what one result lends: any number of arrays. It ends when the front end is done with all of them. Arrays are counted,
 // by their object in the worker and by each loan they are part of, so one may be lent again and again.
@@ -22,12 +22,11 @@ namespace coproc::shm {
 /// \par Threads  allocate() and drop(): any thread of the worker. The rest: the thread that runs tasks.
 class view_arena {
 public:
-  static constexpr unsigned max_loans = 64;
   static constexpr std::size_t max_regions = 1024, alignment = 64;
 
-  /// Borrows the mapping of [file_offset, file_offset + bytes) of the result file; bit k of `returned` flips when loan k ends.
-  view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, int fd, const word& returned) noexcept
-      : base_(base), bytes_(bytes), file_offset_(file_offset), fd_(fd), returned_(&returned) {}
+  /// Borrows the mapping of [file_offset, file_offset + bytes) of the result file, and the front end's word on loans.
+  view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, int fd, const loan_flags& returned) noexcept
+      : base_(base), bytes_(bytes), file_offset_(file_offset), fd_(fd), returned_(returned) {}
 
   view_arena(const view_arena&) = delete;
   view_arena& operator=(const view_arena&) = delete;
@@ -66,7 +65,7 @@ public:
     if (address < base || address - base >= bytes_) return {};
     const std::size_t at = address - base;
     std::lock_guard lock(mutex_);
-    if (!has_open_loan()) collect();
+    if (!has_open_loan() && ~lent_ == 0) collect(); // not earlier: the front end has just written there
     const auto next = std::upper_bound(regions_.begin(), regions_.end(), at,
                                        [](std::size_t place, const region& r) { return place < r.begin; });
     if (next == regions_.begin()) return {};
@@ -76,6 +75,8 @@ public:
       if (~lent_ == 0) return {};
       open_ = static_cast<unsigned>(std::countr_one(lent_));
       open_bytes_ = 0;
+      lent_ |= std::uint64_t{1} << open_;
+      after_[open_] ^= 1;
     }
     loans_[open_].push_back(r.begin);
     ++r.uses;
@@ -87,18 +88,14 @@ public:
   std::size_t open_bytes() const noexcept { return has_open_loan() ? open_bytes_ : 0; }
 
   /// The open loan goes to the front end. Returns its number.
-  unsigned close_loan() noexcept {
-    std::lock_guard lock(mutex_);
-    const std::uint64_t bit = std::uint64_t{1} << open_;
-    lent_ |= bit;
-    expected_ ^= bit;
-    return std::exchange(open_, none);
-  }
+  unsigned close_loan() noexcept { return std::exchange(open_, none); }
 
   /// There is no result that it could be a part of.
   void cancel_loan() noexcept {
     std::lock_guard lock(mutex_);
-    if (has_open_loan()) end_loan(std::exchange(open_, none));
+    if (!has_open_loan()) return;
+    after_[open_] ^= 1;
+    end_loan(std::exchange(open_, none));
   }
 
   /// Gives what is free beyond the first `keep` bytes back to the system. Before sleeping.
@@ -134,15 +131,17 @@ private:
 
   // Under the mutex, as all below.
   void collect() noexcept {
-    // Acquire: whoever had the loan has read its arrays before it is given back.
-    std::uint64_t ended = lent_ & ~(returned_->load(std::memory_order_acquire) ^ expected_);
-    lent_ &= ~ended;
-    for (; ended != 0; ended &= ended - 1) end_loan(static_cast<unsigned>(std::countr_zero(ended)));
+    for (std::uint64_t rest = lent_; rest != 0; rest &= rest - 1) {
+      const auto loan = static_cast<unsigned>(std::countr_zero(rest));
+      // Acquire: whoever had the loan has read its arrays before it is given back.
+      if (returned_[loan].load(std::memory_order_acquire) == after_[loan]) end_loan(loan);
+    }
   }
 
   void end_loan(unsigned loan) noexcept {
     for (const std::size_t begin : loans_[loan]) release(begin);
     loans_[loan].clear();
+    lent_ &= ~(std::uint64_t{1} << loan);
   }
 
   void release(std::size_t begin) noexcept {
@@ -163,12 +162,12 @@ private:
   std::size_t bytes_;
   std::uint64_t file_offset_;
   int fd_;
-  const word* returned_;
+  const loan_flags& returned_;
   std::mutex mutex_;
   std::vector<region> regions_;                         // by place
   std::array<std::vector<std::size_t>, max_loans> loans_; // the begins of their arrays
-  std::uint64_t lent_ = 0;                              // loans that the front end has, as far as is known
-  std::uint64_t expected_ = 0;                          // what `returned` is when it has none
+  std::uint64_t lent_ = 0;                              // the loans that are out, as far as is known, or open
+  std::array<std::uint8_t, max_loans> after_{};         // what `returned` is when a loan is over
   unsigned open_ = none;
   std::size_t open_bytes_ = 0, high_water_ = 0;
   bool freed_ = false; // since the last trim()
