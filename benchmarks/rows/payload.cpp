@@ -141,11 +141,6 @@ arm view_arm(std::string name, std::size_t size) {
   });
 }
 
-/// What coproc cannot do; its goal then says "not measured", and why.
-arm no_such_call(std::string name) {
-  return {std::move(name), []() -> run_function { throw peer_missing("coproc has no such call"); }};
-}
-
 goal over_sum(const std::string& ours, const std::string& copy, double limit) {
   return {fmt::format("{} / ({} + 2 empty hops)", ours, copy),
           [=](const one_run& in) { return in(ours) / (in(copy) + in("empty task")); }, at_most, limit};
