@@ -51,14 +51,17 @@ std::uint64_t die(numbers) {
   return 0;
 }
 std::uint64_t dot(double factor, numbers a, std::string_view name, numbers b) {
-  return static_cast<std::uint64_t>(factor) * std::inner_product(a.begin(), a.end(), b.begin(), std::uint64_t{0}) + name.size();
+  return static_cast<std::uint64_t>(factor) * std::inner_product(a.begin(), a.end(), b.begin(), std::uint64_t{0}) +
+         name.size();
 }
 std::uint64_t sum3(std::span<const std::uint64_t, 3> v) { return v[0] + v[1] + v[2]; }
 std::uint64_t sum_of_sorted_copy(std::vector<std::uint64_t> v) {
   std::sort(v.begin(), v.end());
   return v.front() + 10 * v.back();
 }
-std::size_t count_true(std::span<const bool> v) { return static_cast<std::size_t>(std::count(v.begin(), v.end(), true)); }
+std::size_t count_true(std::span<const bool> v) {
+  return static_cast<std::size_t>(std::count(v.begin(), v.end(), true));
+}
 std::size_t first_space(std::string_view text) { return text.find(' '); }
 std::string doubled(std::string text) { return text + text; }
 const std::uint64_t& largest(numbers v) { return *std::max_element(v.begin(), v.end()); }
@@ -77,7 +80,8 @@ float sum_x(std::span<const point> v) {
 struct filter {
   std::uint64_t threshold = 0;
   std::uint64_t above(numbers v) const {
-    return static_cast<std::uint64_t>(std::count_if(v.begin(), v.end(), [&](std::uint64_t n) { return n > threshold; }));
+    return static_cast<std::uint64_t>(
+        std::count_if(v.begin(), v.end(), [&](std::uint64_t n) { return n > threshold; }));
   }
 };
 
@@ -299,7 +303,9 @@ TEST_CASE("a call that fails, is killed or is never awaited lets go of its array
   kill.emit(net::cancellation_type::terminal);
   REQUIRE(run_all(io));
   CHECK(killed.aborted());
-  { const auto dropped = coproc::run_in_executor(pool, sum, a); }
+  {
+    const auto dropped = coproc::run_in_executor(pool, sum, a);
+  }
   CHECK(a.memory().use_count() == 1);
   CHECK(none.memory().use_count() == 1);
 }
@@ -449,7 +455,9 @@ TEST_CASE("a thread pool takes the same call, and views the array, too") {
   coproc::process_pool pool(io, {.max_workers = 1});
   net::thread_pool threads(1);
   const auto a = counting(pool, 1000);
-  const auto body = [&]() -> net::awaitable<std::uint64_t> { co_return co_await coproc::run_in_executor(threads, sum, a); };
+  const auto body = [&]() -> net::awaitable<std::uint64_t> {
+    co_return co_await coproc::run_in_executor(threads, sum, a);
+  };
   std::optional<std::uint64_t> total;
   net::co_spawn(io, body, [&](std::exception_ptr e, std::uint64_t n) {
     CHECK(!e);

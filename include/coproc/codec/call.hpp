@@ -25,7 +25,8 @@ namespace coproc::detail {
 /// What a worker wrote into the result payload.
 enum class outcome : std::uint8_t { value = 1, exception = 2 };
 
-/// Decodes arguments, which may refer to result.far(), calls, encodes the result. Its address is what is sent to the worker.
+/// Decodes arguments, which may refer to result.far(), calls, encodes the result. Its address is what is sent to the
+/// worker.
 using entry_function = outcome (*)(std::span<const std::byte> arguments, writer& result);
 
 // The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same

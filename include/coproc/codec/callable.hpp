@@ -140,8 +140,8 @@ template <class P, class A>
   requires is_argument_array<A>
 consteval bool verify_array_argument() {
   constexpr bool taken = takes_array<typename A::value_type, P> && !custom_codec<P>;
-  static_assert(taken, "coproc: fn must take an argument_array<T> as std::span<const T> (or std::string_view) to view it, or "
-                       "as std::vector<T> (or std::string) to have a copy");
+  static_assert(taken, "coproc: fn must take an argument_array<T> as std::span<const T> (or std::string_view) to view "
+                       "it, or as std::vector<T> (or std::string) to have a copy");
   return taken;
 }
 

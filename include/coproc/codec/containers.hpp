@@ -39,8 +39,8 @@ void encode_plain_range(writer& w, const T* first, std::size_t n) {
   w.put_length(n).put_bytes(first, n * sizeof(T), plain_range_alignment<T>(n));
 }
 
-/// The elements that encode_plain_range wrote, or encode_far_range refers to, where they lie: perhaps misaligned for T, and
-/// not yet validated.
+/// The elements that encode_plain_range wrote, or encode_far_range refers to, where they lie: perhaps misaligned for T,
+/// and not yet validated.
 struct plain_range {
   const std::byte* first;
   std::size_t count;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How an argument_array travels: in place of a range of plain elements, a reference to them. The codec layer, which knows
-// neither the class nor its memory.
+// How an argument_array travels: in place of a range of plain elements, a reference to them. The codec layer, which
+// knows neither the class nor its memory.
 #pragma once
 
 #include <coproc/codec/far_memory.hpp>
@@ -24,8 +24,8 @@ inline constexpr bool is_argument_array = false;
 template <class T>
 inline constexpr bool is_argument_array<argument_array<T>> = true;
 
-/// Stands where the number of elements stands otherwise. No range is that long, so only a reader that is about to refuse a
-/// length has to look for it: the others pay nothing.
+/// Stands where the number of elements stands otherwise. No range is that long, so only a reader that is about to refuse
+/// a length has to look for it: the others pay nothing.
 inline constexpr std::uint64_t far_length = std::numeric_limits<std::uint64_t>::max();
 
 /// What follows it. What `place` means is known to the far_memory alone.
@@ -44,7 +44,8 @@ struct far_elements {
 };
 
 /// For a length that exceeds the payload.
-[[gnu::cold, gnu::noinline]] inline far_elements take_far_range(reader& r, std::uint64_t length, std::size_t element_bytes) {
+[[gnu::cold, gnu::noinline]] inline far_elements take_far_range(reader& r, std::uint64_t length,
+                                                                std::size_t element_bytes) {
   if (length != far_length) reject("a length exceeds the payload");
   if (r.far() == nullptr) reject("the payload refers to memory that it has not");
   far_range range;

@@ -85,8 +85,8 @@ consteval bool travels() {
     return false;
   } else if constexpr (is_argument_array<T>) {
     static_assert(!is_argument_array<T>,
-                  "coproc: an argument_array travels only as an argument of its own: take it as std::span<const T> in fn, "
-                  "and use std::vector<T> within other objects and as a result");
+                  "coproc: an argument_array travels only as an argument of its own: take it as std::span<const T> in "
+                  "fn, and use std::vector<T> within other objects and as a result");
     return false;
   } else if constexpr (is_view<T>) {
     static_assert(

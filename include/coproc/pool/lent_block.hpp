@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// A block of argument memory that belongs to no task: the user fills it, and lends it to as many tasks as he likes. Given
+// A block of argument memory that belongs to no task: the program fills it, and lends it to any number of tasks. Given
 // back, warm, when the last handle and the last task have let go of it. Front end, any thread.
 #pragma once
 
@@ -16,7 +16,9 @@ namespace coproc::pool {
 class lent_block {
 public:
   /// The first `bytes` of the block are what will be written.
-  lent_block(shm::argument_block block, std::size_t bytes) noexcept : block_(std::move(block)) { block_.set_used(bytes); }
+  lent_block(shm::argument_block block, std::size_t bytes) noexcept : block_(std::move(block)) {
+    block_.set_used(bytes);
+  }
 
   lent_block(const lent_block&) = delete;
   lent_block& operator=(const lent_block&) = delete;

@@ -73,7 +73,8 @@ private:
       map(message, r.fds[0]);
   }
 
-  // Perhaps while a task's arguments are decoded: an exception would end the task, and the segment would be missing for ever.
+  // Perhaps while a task's arguments are decoded: an exception would end the task alone, and the segment would be
+  // missing for ever.
   void map(const worker_message& m, const os::unique_fd& fd) noexcept {
     try {
       segments_.insert_or_assign(m.segment, os::mapping(fd.get(), m.bytes, os::access::read_only));
