@@ -157,13 +157,16 @@ private:
 };
 
 inline argument_block segment_pool::allocate(std::size_t bytes) {
-  if (bytes > os::file_size_limit()) os::throw_errno("an argument segment larger than any file", EFBIG);
-  const std::size_t block_bytes = std::max(min_block, std::bit_ceil(bytes));
+  constexpr std::size_t largest = std::size_t{1} << 62;
+  const std::size_t block_bytes = std::max(min_block, std::bit_ceil(std::min(bytes, largest)));
   std::lock_guard lock(mutex_);
-  if (segment* s = with_room(block_bytes)) return take(*s);
-  // Close to RLIMIT_FSIZE the exact size may fit where the rounded one does not.
+  if (bytes <= largest)
+    if (segment* s = with_room(block_bytes)) return take(*s);
+  const std::uint64_t limit = os::file_size_limit(); // a system call: not for blocks that are there
+  if (bytes > std::min<std::uint64_t>(limit, largest)) os::throw_errno("an argument segment larger than any file", EFBIG);
+  // Close to the limit the exact size may fit where the rounded one does not.
   const std::size_t exact_bytes = (bytes + 4095) / 4096 * 4096;
-  const bool rounded_fits = block_bytes <= os::file_size_limit();
+  const bool rounded_fits = block_bytes <= limit;
   if (!rounded_fits)
     if (segment* s = with_room(exact_bytes)) return take(*s);
   if (next_id_ > 0xfffff) os::throw_errno("a million argument segments in the life of one pool", EOVERFLOW);
