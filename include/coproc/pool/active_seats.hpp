@@ -3,6 +3,7 @@
 // end, under the pool's mutex.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -19,6 +20,11 @@ public:
   void add(unsigned index) noexcept {
     listed_[index] = true;
     indexes_.push_back(index); // reserved
+  }
+
+  /// The first n go to the end.
+  void begin_with(std::size_t n) noexcept {
+    std::rotate(indexes_.begin(), indexes_.begin() + static_cast<std::ptrdiff_t>(n), indexes_.end());
   }
 
   /// Forgets those for which `idle(index)`.

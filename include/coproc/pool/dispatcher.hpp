@@ -40,7 +40,7 @@ public:
   /// Issues queued tasks to workers, moves work from busy workers to idle ones, and asks for more workers.
   void pump(time_point now) noexcept {
     dispatch(now);
-    if (ledger_.front() == nullptr) rebalance(now);
+    rebalance(now); // also while tasks wait for a worker that goes on
     if (fleet_.may_grow()) grow(now);
     if (stage_ != stage::open) advance_shutdown(now);
   }
@@ -69,9 +69,13 @@ public:
 
   /// Consumes finished heads, at most `budget` tasks. Returns how many ring entries moved.
   std::size_t drain(std::size_t budget, time_point now) noexcept {
-    std::size_t moved = 0;
-    for (const unsigned i : active_)
+    std::size_t moved = 0, looked_at = 0;
+    for (const unsigned i : active_) {
+      if (budget == 0) break;
+      ++looked_at;
       if (worker_record* w = fleet_.at(i); w != nullptr && w->load() != 0) moved += fleet_.drain(*w, budget, now);
+    }
+    if (budget == 0) active_.begin_with(looked_at); // else a few busy workers could use it up for ever
     active_.prune([&](unsigned i) {
       const worker_record* const w = fleet_.at(i);
       return w == nullptr || (w->load() == 0 && !w->dirty && w->waker.looks_asleep(w->mailbox()));

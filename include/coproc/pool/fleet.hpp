@@ -171,7 +171,8 @@ public:
     w.stalled = false;
     if (w.status == state::live) w.next_step = time_point::max();
     w.active_at = now;
-    w.steal_at = now + steal_after;
+    // At once where it was given more than it should have been, because tasks were shorter until now.
+    w.steal_at = !pace.is_short() && w.unfinished() > pace.depth() ? now : now + steal_after;
     watchdog_.look_at_head(w, now);
     measure(w, now);
     if (w.due || w.exhausted()) replace_if_due(seats_[w.index], now);
@@ -407,14 +408,16 @@ private:
 
   // -- replacing
 
-  // A worker that is to be replaced gets a successor that stands by; it leaves when its ring is empty.
+  // A worker that is to be replaced gets a successor that stands by. When that is ready, it gets no more tasks, and leaves
+  // with the last of those that it has.
   void replace_if_due(seat& s, time_point now) noexcept {
     if (!s.worker || s.worker->status != state::live || !(s.worker->due || s.worker->exhausted())) return;
     worker_record& w = *s.worker;
     if (!restarts_.enabled() || ledger_.failed()) return;
     if (!s.successor && !s.requested && s.restart_at == time_point::max()) request(w.index);
+    w.relieved = s.successor && s.successor->initialized();
     if (w.load() != 0) return;
-    if (w.exhausted() || (s.successor && s.successor->initialized())) dismiss(w, w.due_to, now);
+    if (w.exhausted() || w.relieved) dismiss(w, w.due_to, now);
   }
 
   // Its ring is empty: it ends in an orderly way, out of its seat.

@@ -81,7 +81,10 @@ public:
   /// Out of its seat; null if it has left it already. A successor that stands by takes over.
   worker_ptr take(worker_record& w) noexcept {
     seat& s = seats_[w.index];
-    if (s.successor.get() == &w) return std::move(s.successor);
+    if (s.successor.get() == &w) {
+      if (s.worker) s.worker->relieved = false;
+      return std::move(s.successor);
+    }
     if (s.worker.get() != &w) return nullptr;
     worker_ptr taken = std::move(s.worker);
     s.worker = std::move(s.successor);

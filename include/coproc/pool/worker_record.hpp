@@ -87,6 +87,7 @@ public:
 
   state status = state::starting;
   bool due = false;                             ///< to be replaced once its successor is ready; works until then
+  bool relieved = false;                        ///< it is ready: no more tasks for this one
   exit_cause due_to = exit_cause::recycled;
   task_record* victim = nullptr;                ///< the task that the kill is meant for
   duration grace{};                             ///< between SIGTERM and SIGKILL
@@ -114,7 +115,7 @@ public:
   shm::mailbox& mailbox() const noexcept { return memory->mailbox(); }
   std::uint64_t load() const noexcept { return issued_ - drained_; }
   bool ring_full() const noexcept { return load() == shm::ring_slots; }
-  bool takes_work() const noexcept { return status == state::live && !stalled && !exhausted() && !left(); }
+  bool takes_work() const noexcept { return status == state::live && !stalled && !relieved && !exhausted() && !left(); }
   /// It has been given all tasks that it may run.
   bool exhausted() const noexcept { return task_limit != 0 && tasks_issued >= task_limit; }
   /// It ends by its own will, because it was idle for long; by its own word, which decides nothing but scheduling.
