@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Results that are viewed where the worker made them: that nothing is copied, how long they stay, what becomes of the memory
 // however a call ends, and that without room they are copied and nothing else changes.
+#include "support/in_child.hpp"
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
@@ -597,6 +598,26 @@ TEST_CASE("a forked copy of the front end may end with views in hand, and gives 
   REQUIRE(::waitpid(child, &status, 0) == child);
   CHECK(status == 0);
   CHECK(call(io, pool, 2).data() != at);
+  CHECK(counts_from(v, 1, many));
+}
+
+TEST_CASE("the last view in a forked copy unmaps nothing, since other memory may be there by now") {
+  const leak_audit audit;
+  net::io_context io(1);
+  result_view<int> v;
+  {
+    coproc::process_pool pool(io, {.max_workers = 1});
+    v = call(io, pool, 1);
+  }
+  check_in_child([&] {
+    const auto page = reinterpret_cast<void*>(reinterpret_cast<std::uintptr_t>(v.data()) / 4096 * 4096);
+    void* const other =
+        ::mmap(page, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    expect(other == page, "the memory of views is mapped in a child");
+    v = {};
+    unsigned char resident = 0;
+    expect(::mincore(other, 4096, &resident) == 0, "memory of the child was unmapped");
+  });
   CHECK(counts_from(v, 1, many));
 }
 

@@ -18,9 +18,13 @@ public:
   loan(std::shared_ptr<worker_memory> memory, unsigned number) noexcept : memory_(std::move(memory)), number_(number) {}
   loan(const loan&) = delete;
   loan& operator=(const loan&) = delete;
-  // A forked copy of the front end has no such memory, and nothing to give back.
+  // A forked copy of the front end does not map this memory, and has nothing to give back: leaked there on purpose, for what it
+  // would unmap may be somebody else's by now.
   ~loan() {
-    if (fork_generation.load(std::memory_order_relaxed) == generation_) memory_->give_back(number_);
+    if (fork_generation.load(std::memory_order_relaxed) == generation_)
+      memory_->give_back(number_);
+    else
+      static_cast<void>(new std::shared_ptr<worker_memory>(std::move(memory_)));
   }
 
 private:
