@@ -111,3 +111,33 @@ TEST_CASE("a worker that never runs out of tasks is replaced all the same") {
   }
   CHECK(b.policy.dismissed == std::vector<std::uint64_t>{w});
 }
+
+TEST_CASE("a worker that has not read its socket yet gets its task soon, and is ended only if it never does") {
+  auto segments = std::make_shared<shm::segment_pool>();
+  pool_bench b({.max_workers = 1, .kill_grace = 1s});
+  const auto w = b.live_worker(0);
+  auto& t = b.task(1, 500);
+  t.block = segments->allocate(1000);
+  t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+  b.policy.segment_error = EAGAIN;
+  b.submit(t);
+  CHECK(b.record(w).load() == 0);
+  SECTION("it does") {
+    b.policy.segment_error = 0;
+    CHECK(b.d.next_deadline() <= b.now + 1ms);
+    b.advance(1ms);
+    CHECK(b.worker(w).run_one() == 1u);
+    b.turn();
+    CHECK(b.completed_as(pool::verdict::value) == std::vector<std::uint64_t>{1});
+    b.advance(10s);
+    CHECK(b.policy.signals.empty());
+  }
+  SECTION("it never does") {
+    for (int i = 0; i != 1'000; ++i) {
+      CHECK(b.policy.signals.empty());
+      CHECK(b.d.next_deadline() <= b.now + 1ms);
+      b.advance(1ms);
+    }
+    CHECK(b.policy.signals == std::vector<fake_policy::signalled>{{w, SIGKILL}});
+  }
+}

@@ -382,11 +382,13 @@ private:
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
     // do: the task stays at the head of the queue, for another worker.
-    if (error == EPIPE || error == ECONNRESET || error == EAGAIN) {
+    if (error == EAGAIN) return watchdog_.deafen(w, now), true;
+    if (error == EPIPE || error == ECONNRESET) {
       watchdog_.stall(w, now);
-      if (w.load() == 0 && error != EAGAIN) watchdog_.kill_now(w, now);
+      if (w.load() == 0) watchdog_.kill_now(w, now);
       return true;
     }
+    w.deaf_since = time_point::max();
     ledger_.dequeue(t);
     if (error != 0) {
       ledger_.finish_issued(t, os::system_code(error), "the argument memory could not be sent to a worker");

@@ -63,6 +63,14 @@ public:
     w.next_step = after(now, limits_.kill_grace);
   }
 
+  /// Its socket is full although it has nothing else to do. It may only just be waking up, to many messages: tried again
+  /// soon, and until kill_grace is over.
+  void deafen(worker_record& w, time_point now) noexcept {
+    if (w.deaf_since == time_point::max()) w.deaf_since = now;
+    w.stalled = true;
+    w.next_step = after(now, std::min<duration>(deaf_again_after, limits_.kill_grace));
+  }
+
   // ---- the head
 
   /// Takes a task back unless it was begun. The next one may thereby come to the head.
@@ -123,6 +131,8 @@ public:
   }
 
 private:
+  static constexpr std::chrono::milliseconds deaf_again_after{1};
+
   void stalled_for_too_long(worker_record& w, time_point now) noexcept {
     w.next_step = time_point::max();
     take_back(w);
@@ -136,6 +146,8 @@ private:
       }
     }
     if (w.load() == 0 && !w.stalled) return; // it moves
+    const bool deaf = w.load() == 0 && w.deaf_since != time_point::max();
+    if (deaf && now < after(w.deaf_since, limits_.kill_grace)) return static_cast<void>(w.stalled = false);
     w.exit.cause = exit_cause::stalled;
     kill_now(w, now);
   }

@@ -100,6 +100,7 @@ public:
   bool exit_known = false;
   worker_exit exit;                             ///< `cause` is why it is killed, from then on
   bool stalled = false;                         ///< did not start its head in time; no new work until it moves
+  time_point deaf_since = time_point::max();    ///< its socket has been full since, though its ring is empty
   bool dirty = false;                           ///< published to since the last flush
   time_point head_since = time_point::max();    ///< when the present head was first seen at the head
   time_point head_deadline = time_point::max(); ///< head_since + its timeout
