@@ -41,7 +41,7 @@ consteval bool verify_array_element() {
 /// the worker; a generic fn gets std::span<const T>. It is an argument of its own, never part of another object or of a
 /// result. One array may go to many calls, at once or one after the other; one call may take several.
 /// \par Writing   not while a call that was given the array is not completed. Once it is completed no worker looks at
-///                the elements any more, however it ended
+///                the elements any more, however it ended (but for one that survives SIGKILL, in uninterruptible sleep)
 /// \par Lifetime  the memory goes back to the pool, warm, when the last handle and the last call that was given one are
 ///                gone; it may outlive the pool
 /// \par Limits    the bytes are yours: they count neither towards max_queue_bytes nor towards the max_payload of a call

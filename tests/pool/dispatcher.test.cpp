@@ -987,6 +987,19 @@ TEST_CASE("nobody is woken while a worker that is awake will be through before")
   }
 }
 
+TEST_CASE("a long queue of tasks that take longer than the front end's part wakes another worker") {
+  pool_bench b({.max_workers = 2, .max_queue = 1000});
+  const auto awake = b.live_worker(0);
+  b.advance(1s);
+  teach_short_tasks(b, awake, 300);
+  const auto asleep = b.live_worker(1);
+  b.worker(asleep).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  for (std::uint64_t i = 0; i != 70; ++i) b.submit(i);
+  CHECK(b.record(asleep).load() == 0); // 70 * 300 ns
+  for (std::uint64_t i = 70; i != 120; ++i) b.submit(i);
+  CHECK(b.record(asleep).load() != 0);
+}
+
 TEST_CASE("short tasks wake no more workers than there are CPUs, as long as those that are awake go on") {
   pool_bench b({.max_workers = 3, .max_queue = 1000, .usable_cpus = 2});
   const auto first = b.live_worker(0);

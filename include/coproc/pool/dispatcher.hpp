@@ -309,13 +309,14 @@ private:
   // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
   // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see rebalance().
   worker_record* pick(time_point now) const noexcept {
+    const std::size_t queued = fleet_.pace.outruns_front_end() ? 0 : ledger_.queued();
     worker_record* shortest = nullptr;
     bool through = false, relievable = false;
     unsigned going = 0;
     each_active([&](worker_record& w) {
       if (!goes_on(w, now)) return;
       ++going;
-      through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1);
+      through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1 + queued);
       relievable = relievable || (w.unfinished() >= 2 && w.unfinished() > w.homebound);
       if (has_room(w) && (shortest == nullptr || w.unfinished() < shortest->unfinished())) shortest = &w;
     });

@@ -28,6 +28,9 @@ public:
   /// Would so many be through before another worker could be woken?
   bool through_before_wake_up(std::size_t tasks) const noexcept { return tasks <= before_wake_up_; }
 
+  /// Does one worker do as many as the front end hands out and takes back in that time?
+  bool outruns_front_end() const noexcept { return task_ns_ < 200; }
+
   /// Too short to wait for anything but a CPU?
   bool is_short() const noexcept { return task_ns_ < short_ns; }
 
