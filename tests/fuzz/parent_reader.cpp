@@ -278,7 +278,7 @@ private:
     d_.arm(++arm_epoch_);
     static_cast<void>(d_.any_head_done());
     static_cast<void>(d_.heads().any_done());
-    static_cast<void>(d_.worth_spinning(0));
+    static_cast<void>(d_.worth_spinning(0, false));
     static_cast<void>(d_.next_deadline());
     d_.flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
     d_.disarm();

@@ -102,6 +102,18 @@ TEST_CASE("each duration of pool_options may be a nanosecond or unlimited, and n
   }
 }
 
+TEST_CASE("busy_poll is taken as it is, refused where it is not positive, and ignored on one CPU") {
+  const auto resolved = [](std::optional<duration> d) {
+    return coproc::detail::resolve(pool_options{.busy_poll = d}).host.worker.busy_poll;
+  };
+  const bool alone = coproc::os::usable_cpus() == 1;
+  CHECK(resolved({}).count() == 0);
+  CHECK(resolved(nanoseconds(1)) == nanoseconds(alone ? 0 : 1));
+  CHECK(resolved(unlimited) == (alone ? duration::zero() : unlimited));
+  for (const duration d : {duration::zero(), duration(nanoseconds(-1))})
+    CHECK(refusal_of(pool_with([&](pool_options& o) { o.busy_poll = d; })).find("pool_options::busy_poll") != std::string::npos);
+}
+
 TEST_CASE("zero means the default") {
   const auto l = limits_of({.max_workers = 2,
                             .max_queue = 0,

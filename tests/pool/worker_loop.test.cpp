@@ -40,14 +40,14 @@ class loop_bench {
 public:
   static constexpr std::size_t file_bytes = 16384;
 
-  explicit loop_bench(std::uint64_t max_result = 8192, std::chrono::nanoseconds spin = 0ns)
+  explicit loop_bench(std::uint64_t max_result = 8192, std::chrono::nanoseconds spin = 0ns, std::chrono::nanoseconds busy_poll = 0ns)
       : mailbox_fd_(os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes)),
         results_fd_(os::make_memfd("coproc-test-results", file_bytes)),
         mailbox_map_(mailbox_fd_.get(), shm::mailbox_bytes, os::access::read_write),
         results_map_(results_fd_.get(), file_bytes, os::access::read_write),
         m(*reinterpret_cast<shm::mailbox*>(mailbox_map_.data())),
         loop_(m, shm::result_space(results_map_.data(), file_bytes, results_fd_.get(), m.parent.freed), max_result,
-              context, policy, spin) {
+              context, policy, spin, unlimited, busy_poll) {
     context.mailbox = &m;
   }
   ~loop_bench() { stop(); }
@@ -453,4 +453,27 @@ TEST_CASE("the first task and every long one report how long they ran, short one
   for (const auto seq : short_ones) reported += b.m.at(seq).entry.load() != 0;
   CHECK(reported >= 40 / 16);
   CHECK(b.m.at(short_ones.front()).entry.load() != 0);
+}
+
+TEST_CASE("a worker that polls does not sleep, does what it does before sleeping, and ends when it is told to") {
+  loop_bench b(8192, 0ns, unlimited);
+  b.start();
+  for (int i = 0; i != 3; ++i) {
+    const int idle_before = b.policy.sleeps;
+    const auto seq = b.publish(echo, "abc");
+    CHECK(b.take(seq).bytes == "abc");
+    while (b.policy.sleeps == idle_before) std::this_thread::yield();
+    CHECK(b.m.worker.sleeping.load() == 0);
+  }
+  b.m.parent.sent_messages.store(7);
+  while (b.policy.orders != 7) std::this_thread::yield(); // nobody woke it
+  CHECK(b.m.worker.sleeping.load() == 0);
+}
+
+TEST_CASE("a poll that ends is followed by sleep") {
+  loop_bench b(8192, 0ns, 1ms);
+  b.start();
+  while (b.m.worker.sleeping.load() == 0) std::this_thread::yield();
+  const auto seq = b.publish(echo, "abc");
+  CHECK(b.take(seq).bytes == "abc");
 }

@@ -328,7 +328,9 @@ private:
       if (host_.over() && gate_) gate_->open();
       return step::end;
     }
-    if (spun_ < pool::spin_limit && spin_.worthwhile() && tasks.worth_spinning(pool::current_cpu())) {
+    const bool busy_poll = spun_ < options_.host.worker.busy_poll;
+    const bool may_spin = busy_poll || (spun_ < pool::spin_limit && spin_.worthwhile());
+    if (may_spin && tasks.worth_spinning(pool::current_cpu(), busy_poll)) {
       r.heads = tasks.heads();
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;

@@ -68,6 +68,8 @@ inline pool::worker_settings worker_settings_of(const pool_options& o, const poo
   w.initializer = o.initializer;
   w.finalizer = o.finalizer;
   w.spin_limit = l.usable_cpus > 1 ? pool::spin_limit : std::chrono::nanoseconds(0);
+  const duration busy_poll = checked(o.busy_poll.value_or(pool::spin_limit), "pool_options::busy_poll");
+  if (o.busy_poll && l.usable_cpus > 1) w.busy_poll = busy_poll;
   w.min_workers = l.min_workers;
   w.idle_timeout = o.idle_timeout;
   w.limits = o.limits;

@@ -107,10 +107,10 @@ public:
   }
 
   /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
-  /// CPU than `cpu`, run short tasks? (W6) Never while the workers alone can keep all CPUs busy: the spinner would take one
-  /// from them.
-  bool worth_spinning(int cpu) const noexcept {
-    if (fleet_.pace.task_ns() >= 40'000) return false;
+  /// CPU than `cpu`, run short tasks, or any if it takes a busy poll? (W6) Never while the workers alone can keep all CPUs
+  /// busy: the spinner would take one from them.
+  bool worth_spinning(int cpu, bool busy_poll) const noexcept {
+    if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
     bool any = false;
     unsigned busy = 0;
     each_active([&](const worker_record& w) {

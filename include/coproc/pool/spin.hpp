@@ -38,6 +38,19 @@ inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::
 /// How long a spin may last: about a wake-up.
 inline constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
 
+/// Spins until `done()`, at most for `limit`; true if done.
+template <class Predicate>
+bool spin_until(Predicate done, std::chrono::nanoseconds limit) noexcept {
+  const auto end = clock_now() + limit;
+  for (;;) {
+    for (int i = 0; i < 32; ++i) {
+      if (done()) return true;
+      cpu_relax();
+    }
+    if (clock_now() >= end) return false;
+  }
+}
+
 class spin_gate {
 public:
   /// `limit`: how long one spin may last; 0 never spins (one usable CPU).
@@ -48,14 +61,7 @@ public:
   /// Spins until `done()` or the limit; true if done.
   template <class Predicate>
   bool until(Predicate done) noexcept {
-    const auto end = clock_now() + limit_;
-    for (;;) {
-      for (int i = 0; i < 32; ++i) {
-        if (done()) return true;
-        cpu_relax();
-      }
-      if (clock_now() >= end) return false;
-    }
+    return spin_until(done, limit_);
   }
 
   void success() noexcept { fruitless_ = 0; }

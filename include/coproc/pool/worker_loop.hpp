@@ -33,9 +33,10 @@ template <worker_policy Policy>
 class worker_loop final : coproc::detail::far_memory {
 public:
   worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
-              Policy& policy, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited)
+              Policy& policy, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited,
+              std::chrono::nanoseconds busy_poll = {})
       : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context), policy_(policy),
-        spin_(spin_for), idle_limit_(idle_limit) {}
+        spin_(spin_for), idle_limit_(idle_limit), busy_poll_(std::min(busy_poll, idle_limit)) {}
 
   /// Returns when the ring is empty and the front end asked for the end, or nothing came for idle_limit. A task that is
   /// published in that very moment stays READY, and moves to another worker when the front end sees this one dead.
@@ -187,13 +188,25 @@ private:
       return anything() || m_.parent.shutdown.load(std::memory_order_acquire) != 0 ||
              m_.parent.sent_messages.load(std::memory_order_acquire) != sent;
     };
-    shm::sleep_unless(m_, called, idle_limit_);
+    if (!busy_poll(called)) shm::sleep_unless(m_, called, idle_limit_);
     const auto idle_for = clock_now() - since;
     spin_.slept(idle_for);
     until_timed_ = 0;
     if (idle_for < idle_limit_ || called()) return true;
     shm::store(shm::site::phase, m_.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::left),
                std::memory_order_release);
+    return false;
+  }
+
+  // Yields now and then, so that it may be on the front end's own CPU.
+  template <class Predicate>
+  bool busy_poll(Predicate called) noexcept {
+    const auto begin = clock_now();
+    while (busy_poll_.count() != 0 && clock_now() - begin < busy_poll_) {
+      publish_cpu(1 + static_cast<std::uint32_t>(current_cpu()));
+      if (spin_until(called, std::chrono::microseconds(5))) return true;
+      ::sched_yield();
+    }
     return false;
   }
 
@@ -209,7 +222,7 @@ private:
   worker_context& context_;
   Policy& policy_;
   spin_gate spin_;
-  std::chrono::nanoseconds idle_limit_;
+  std::chrono::nanoseconds idle_limit_, busy_poll_;
   unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;

@@ -24,7 +24,7 @@ struct worker_descriptors {
 /// What all workers of a pool have in common; copied by the forks themselves.
 struct worker_settings {
   hook initializer, finalizer;
-  std::chrono::nanoseconds spin_limit{};
+  std::chrono::nanoseconds spin_limit{}, busy_poll{};
   unsigned min_workers = 0;        ///< those with an index from here on end when they are idle for idle_timeout
   duration idle_timeout = unlimited;
   worker_limits limits;
@@ -160,7 +160,7 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
     worker_loop<worker_environment> loop(
         m, shm::result_space(results_map.data(), start.result_bytes, fds.results.get(), m.parent.freed),
         start.max_result_bytes, this_worker_context, environment, settings.spin_limit,
-        start.index < settings.min_workers ? unlimited : settings.idle_timeout);
+        start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll);
     loop.run();
     if (settings.finalizer) {
       hook finalizer = settings.finalizer;
