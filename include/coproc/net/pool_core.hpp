@@ -57,7 +57,7 @@ public:
   /// Starts the fork server and the first workers; throws with everything rolled back.
   void start() {
     pool::count_forks();
-    generation_ = pool::fork_generation.load(std::memory_order_relaxed);
+    process_ = {};
     host_.launch();
     registration_.join(executor_, weak_from_this());
     wait_->assign(host_.wait_fd());
@@ -78,12 +78,11 @@ public:
     const std::size_t bytes = count * element_bytes;
     return std::make_shared<const pool::lent_block>(segments()->allocate(bytes), bytes);
   }
+
   pool::record_store& records() noexcept { return records_; }
 
   /// False in a forked copy of the process that made the pool, workers included.
-  bool is_own_process() const noexcept {
-    return pool::fork_generation.load(std::memory_order_relaxed) == generation_;
-  }
+  bool is_own_process() const noexcept { return process_.is_own(); }
   void expect_own_process() const {
     if (is_own_process()) return;
     throw pool_error(make_error_code(errc::wrong_process),
@@ -527,7 +526,7 @@ private:
   net::any_io_executor executor_;
   std::optional<net::io_context::executor_type> io_executor_;
   resolved_options options_;
-  unsigned generation_ = 0;
+  pool::process_mark process_;
   pool::image_snapshot image_;
   pool::record_store records_;
   std::optional<net::posix::stream_descriptor> wait_; // on the host's epoll

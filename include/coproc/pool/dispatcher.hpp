@@ -417,7 +417,7 @@ private:
   // -- balance
 
   struct spare_capacity {
-    std::size_t all = 0, initialized = 0;
+    std::size_t all = 0, idle = 0, initialized = 0; // all: with the seats
   };
 
   // Workers without work, and seats that could have one.
@@ -429,6 +429,7 @@ private:
         spare.all += fleet_.may_grow() && fleet_.vacant(i);
       } else if (w->takes_work() && w->load() == 0) {
         ++spare.all;
+        ++spare.idle;
         spare.initialized += w->initialized();
       }
     }
@@ -456,7 +457,7 @@ private:
   void rebalance(time_point now) noexcept {
     if (!may_be_helped(now)) return;
     spare_capacity idle = find_spare();
-    idle.all = std::min(idle.all, count_idle());
+    idle.all = idle.idle;
     if (idle.all == 0) return;
     bool any = false;
     each_active([&](worker_record& w) {
@@ -475,12 +476,6 @@ private:
       any |= taken;
     });
     if (any) dispatch(now);
-  }
-
-  std::size_t count_idle() const noexcept {
-    std::size_t idle = 0;
-    fleet_.each_worker([&](const worker_record& w) { idle += w.takes_work() && w.load() == 0; });
-    return idle;
   }
 
   // Vacant seats are filled for tasks that must run there, for those that no worker has room for, and for those that have

@@ -16,4 +16,13 @@ inline void count_forks() {
   static_cast<void>(installed);
 }
 
+/// Remembers the process in which it was made: a forked copy of it is not its own.
+class process_mark {
+public:
+  bool is_own() const noexcept { return fork_generation.load(std::memory_order_relaxed) == generation_; }
+
+private:
+  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
+};
+
 } // namespace coproc::pool

@@ -25,8 +25,7 @@ public:
 
   ~lent_block() {
     // A forked copy does not map the segment, and may find the segment pool locked for ever: leaked there on purpose.
-    if (fork_generation.load(std::memory_order_relaxed) != generation_)
-      static_cast<void>(new shm::argument_block(std::move(block_)));
+    if (!process_.is_own()) static_cast<void>(new shm::argument_block(std::move(block_)));
   }
 
   const shm::argument_block& block() const noexcept { return block_; }
@@ -36,7 +35,7 @@ public:
 
 private:
   shm::argument_block block_;
-  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
+  process_mark process_;
 };
 
 } // namespace coproc::pool

@@ -21,7 +21,7 @@ public:
   // A forked copy of the front end does not map this memory, and has nothing to give back: leaked there on purpose, for what it
   // would unmap may be somebody else's by now.
   ~loan() {
-    if (fork_generation.load(std::memory_order_relaxed) == generation_)
+    if (process_.is_own())
       memory_->give_back(number_);
     else
       static_cast<void>(new std::shared_ptr<worker_memory>(std::move(memory_)));
@@ -30,7 +30,7 @@ public:
 private:
   std::shared_ptr<worker_memory> memory_;
   unsigned number_;
-  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
+  process_mark process_;
 };
 
 /// For the reader of a task's result. The loan stays with the record until something is viewed; so it is given back whatever

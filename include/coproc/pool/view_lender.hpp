@@ -38,10 +38,10 @@ public:
 
 private:
   // A child that a task forked shares the arena's memory, but not its books.
-  bool is_copy() const noexcept { return fork_generation.load(std::memory_order_relaxed) != generation_; }
+  bool is_copy() const noexcept { return !process_.is_own(); }
 
   shm::view_arena& arena_;
-  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
+  process_mark process_;
 };
 
 } // namespace coproc::pool

@@ -76,7 +76,7 @@ private:
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this, this);
     auto outcome = entry(arguments, result);
-    if (fork_generation.load(std::memory_order_relaxed) != generation_) policy_.leave(); // a child that the task forked
+    if (!process_.is_own()) policy_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == coproc::detail::outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
     view_lender* const views = context_.views;
@@ -201,8 +201,8 @@ private:
   // Yields now and then, so that it may be on the front end's own CPU.
   template <class Predicate>
   bool busy_poll(Predicate called) noexcept {
-    const auto begin = clock_now();
-    while (busy_poll_.count() != 0 && clock_now() - begin < busy_poll_) {
+    if (busy_poll_.count() == 0) return false;
+    for (const auto begin = clock_now(); clock_now() - begin < busy_poll_;) {
       publish_cpu(1 + static_cast<std::uint32_t>(current_cpu()));
       if (spin_until(called, std::chrono::microseconds(5))) return true;
       ::sched_yield();
@@ -223,7 +223,7 @@ private:
   Policy& policy_;
   spin_gate spin_;
   std::chrono::nanoseconds idle_limit_, busy_poll_;
-  unsigned generation_ = fork_generation.load(std::memory_order_relaxed);
+  process_mark process_;
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;
   unsigned until_timed_ = 0; // tasks

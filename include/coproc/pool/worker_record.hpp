@@ -217,12 +217,12 @@ public:
 
   /// One look at the head, for the race between sleeping and DONE.
   bool head_done() const noexcept {
-    return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::done);
+    return head_is(shm::slot_state::done);
   }
 
   /// The same for RUNNING; a hint.
   bool runs_head() const noexcept {
-    return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, shm::slot_state::running);
+    return head_is(shm::slot_state::running);
   }
 
   template <class Set>
@@ -298,6 +298,10 @@ public:
   }
 
 private:
+  bool head_is(shm::slot_state s) const noexcept {
+    return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, s);
+  }
+
   // The head may be READY, RUNNING or DONE; never READY again once seen RUNNING; REVOKED only where revoked.
   bool legal_head(std::uint64_t w) noexcept {
     const std::uint64_t seq = drained_;
