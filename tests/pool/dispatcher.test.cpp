@@ -25,17 +25,6 @@ std::vector<std::uint64_t> run_all(pool_bench& b, std::uint64_t incarnation) {
   }
 }
 
-// Gives a pool the habit of short tasks, so that rings are used to their full depth. 320 is a multiple of the ring.
-void teach_short_tasks(pool_bench& b, std::uint64_t incarnation, std::uint64_t run_ns = 100, std::uint64_t count = 320) {
-  b.worker(incarnation).reported_run_ns = run_ns;
-  for (std::uint64_t i = 0; i != count; ++i) {
-    b.submit(1'000'000 + i);
-    b.worker(incarnation).run_one();
-    b.turn();
-  }
-  b.completed();
-}
-
 } // namespace
 
 // ---- admission ----
@@ -412,7 +401,7 @@ TEST_CASE("a death costs exactly the running task, whatever the ring holds") {
   CAPTURE(wrapped, done, running, ready, revoke_every);
   pool_bench b;
   const auto w = b.live_worker(0);
-  teach_short_tasks(b, w, 100, wrapped ? 380 : 320); // 380 = 60 mod 64
+  b.teach(w, 100, wrapped ? 380 : 320); // 380 = 60 mod 64
 
   names values, lost, moved, aborted;
   std::uint64_t name = 0;
@@ -934,7 +923,7 @@ TEST_CASE("a ring is filled to about one wake-up's worth of work") {
   CHECK(b.record(w).load() < 10); // as long as nothing is known
   run_all(b, w);                  // in no time, says the clock
   b.completed();
-  teach_short_tasks(b, w);
+  b.teach(w);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(w).load() == shm::ring_slots);
   b.worker(w).reported_run_ns = 10'000'000;
@@ -952,9 +941,8 @@ TEST_CASE("a ring is filled to about one wake-up's worth of work") {
 TEST_CASE("nobody is woken while a worker that is awake will be through before") {
   pool_bench b({.max_workers = 2, .max_queue = 1000});
   const auto awake = b.live_worker(0);
-  teach_short_tasks(b, awake);
-  const auto asleep = b.live_worker(1);
-  b.worker(asleep).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  b.teach(awake);
+  const auto asleep = b.sleeping_worker(1);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(awake).load() == shm::ring_slots);
   CHECK(b.record(asleep).load() == 0);
@@ -991,9 +979,8 @@ TEST_CASE("a long queue of tasks that take longer than the front end's part wake
   pool_bench b({.max_workers = 2, .max_queue = 1000});
   const auto awake = b.live_worker(0);
   b.advance(1s);
-  teach_short_tasks(b, awake, 300);
-  const auto asleep = b.live_worker(1);
-  b.worker(asleep).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  b.teach(awake, 300);
+  const auto asleep = b.sleeping_worker(1);
   for (std::uint64_t i = 0; i != 70; ++i) b.submit(i);
   CHECK(b.record(asleep).load() == 0); // 70 * 300 ns
   for (std::uint64_t i = 70; i != 120; ++i) b.submit(i);
@@ -1004,9 +991,8 @@ TEST_CASE("short tasks wake no more workers than there are CPUs, as long as thos
   pool_bench b({.max_workers = 3, .max_queue = 1000, .usable_cpus = 2});
   const auto first = b.live_worker(0);
   b.advance(1s);
-  teach_short_tasks(b, first, 10'000);
-  const auto second = b.live_worker(1), third = b.live_worker(2);
-  b.worker(third).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  b.teach(first, 10'000);
+  const auto second = b.live_worker(1), third = b.sleeping_worker(2);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(first).load() == 25);
   CHECK(b.record(second).load() == 25);
@@ -1019,9 +1005,8 @@ TEST_CASE("short tasks wake no more workers than there are CPUs, as long as thos
 TEST_CASE("tasks that must run in one worker do not keep others waiting for it") {
   pool_bench b({.max_workers = 2, .max_queue = 1000});
   const auto home = b.live_worker(0);
-  teach_short_tasks(b, home);
-  const auto other = b.live_worker(1);
-  b.worker(other).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  b.teach(home);
+  const auto other = b.sleeping_worker(1);
   for (std::uint64_t i = 0; i != shm::ring_slots; ++i) {
     auto& t = b.task(i);
     t.special = true;
@@ -1148,8 +1133,7 @@ TEST_CASE("large arguments are announced to their worker before the task is publ
 
 TEST_CASE("only workers that sleep are woken, once per sleep") {
   pool_bench b({.max_workers = 2});
-  const auto awake = b.live_worker(0), asleep = b.live_worker(1);
-  b.worker(asleep).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+  const auto awake = b.live_worker(0), asleep = b.sleeping_worker(1);
   const auto woken = [&](bool only_sleepers = false) {
     std::vector<std::uint64_t> list;
     b.d.flush(only_sleepers, [&](pool::worker_record& w) { list.push_back(w.incarnation); });

@@ -10,36 +10,15 @@
 using namespace coproc;
 using namespace coproc::testing;
 
-namespace {
-
-// Gives a pool a habit; see dispatcher.test.cpp.
-void teach(pool_bench& b, std::uint64_t incarnation, std::uint64_t run_ns) {
-  b.worker(incarnation).reported_run_ns = run_ns;
-  for (std::uint64_t i = 0; i != 320; ++i) {
-    b.submit(1'000'000 + i);
-    b.worker(incarnation).run_one();
-    b.turn();
-  }
-  b.completed();
-}
-
-std::uint64_t sleeping_worker(pool_bench& b, unsigned index) {
-  const auto w = b.live_worker(index);
-  b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
-  return w;
-}
-
-} // namespace
-
 TEST_CASE("what lies behind a long task moves, also while a worker that goes on has more than it can take") {
   pool_bench b({.max_workers = 3, .max_queue = 100'000});
   const auto stuck = b.live_worker(0);
   b.advance(1s);
-  teach(b, stuck, 100);
+  b.teach(stuck, 100);
   for (std::uint64_t i = 0; i != 3; ++i) b.submit(i);
   REQUIRE(b.worker(stuck).begin());
   const auto going = b.live_worker(1);
-  sleeping_worker(b, 2);
+  b.sleeping_worker(2);
   b.worker(going).reported_run_ns = 100;
   b.advance(100us);
   for (std::uint64_t i = 10; i != 1'000; ++i) b.submit(i);
@@ -57,8 +36,8 @@ TEST_CASE("tasks that take longer than those before are shared out once that is 
   pool_bench b({.max_workers = 4});
   std::vector<std::uint64_t> all{b.live_worker(0)};
   b.advance(1s);
-  teach(b, all[0], 100);
-  for (unsigned i = 1; i != 4; ++i) all.push_back(sleeping_worker(b, i));
+  b.teach(all[0], 100);
+  for (unsigned i = 1; i != 4; ++i) all.push_back(b.sleeping_worker(i));
   for (std::uint64_t i = 0; i != 60; ++i) b.submit(i);
   REQUIRE(b.record(all[0]).load() == 60);
   int steps = 0;
@@ -80,7 +59,7 @@ TEST_CASE("every worker's results are fetched, however many the others have") {
   pool_bench b({.max_workers = 8, .max_queue = 100'000, .usable_cpus = 8});
   std::vector<std::uint64_t> all{b.live_worker(0)};
   b.advance(1s);
-  teach(b, all[0], 500);
+  b.teach(all[0], 500);
   for (unsigned i = 1; i != 8; ++i) all.push_back(b.live_worker(i));
   for (std::uint64_t i = 0; i != 2'000; ++i) b.submit(i);
   for (const auto w : all) REQUIRE(b.record(w).load() == shm::ring_slots);

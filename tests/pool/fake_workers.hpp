@@ -141,6 +141,24 @@ public:
     return incarnation;
   }
 
+  std::uint64_t sleeping_worker(unsigned index) {
+    const std::uint64_t incarnation = live_worker(index);
+    worker(incarnation).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+    return incarnation;
+  }
+
+  /// Gives the pool the habit of tasks that its worker says took so long. 320 is a multiple of the ring. Time must have
+  /// passed since the worker was made: no report is believed that is longer.
+  void teach(std::uint64_t incarnation, std::uint64_t run_ns = 100, std::uint64_t count = 320) {
+    worker(incarnation).reported_run_ns = run_ns;
+    for (std::uint64_t i = 0; i != count; ++i) {
+      submit(1'000'000 + i);
+      worker(incarnation).run_one();
+      turn();
+    }
+    completed();
+  }
+
   /// Starts what the dispatcher has asked for; returns how many.
   std::size_t start_requested() {
     const auto wanted = std::exchange(policy.starts, {});

@@ -181,7 +181,7 @@ TEST_CASE("every kind of call takes an array") {
   const leak_audit audit;
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 2});
-  const auto body = [&]() -> net::awaitable<void> {
+  run_coroutine(io, [&]() -> net::awaitable<void> {
     auto a = counting(pool, 1000);
     const std::uint64_t expected = sum_to(1000);
     const auto generic = [](const auto& v) {
@@ -205,14 +205,7 @@ TEST_CASE("every kind of call takes an array") {
     CHECK(co_await pool.submit(sum, a) == expected);
     CHECK(co_await pool.with({.timeout = std::chrono::minutes(1)}).submit(sum, a) == expected);
     CHECK(a.memory().use_count() == 1);
-  };
-  bool ended = false;
-  net::co_spawn(io, body, [&](std::exception_ptr e) {
-    ended = true;
-    CHECK(!e);
-  });
-  REQUIRE(run_all(io));
-  CHECK(ended);
+  }());
 }
 
 TEST_CASE("elements may be characters, bools and aggregates") {
@@ -455,16 +448,7 @@ TEST_CASE("a thread pool takes the same call, and views the array, too") {
   coproc::process_pool pool(io, {.max_workers = 1});
   net::thread_pool threads(1);
   const auto a = counting(pool, 1000);
-  const auto body = [&]() -> net::awaitable<std::uint64_t> {
-    co_return co_await coproc::run_in_executor(threads, sum, a);
-  };
-  std::optional<std::uint64_t> total;
-  net::co_spawn(io, body, [&](std::exception_ptr e, std::uint64_t n) {
-    CHECK(!e);
-    total = n;
-  });
-  REQUIRE(run_all(io));
-  CHECK(total == sum_to(1000));
+  CHECK(run_coroutine(io, coproc::run_in_executor(threads, sum, a)) == sum_to(1000));
 }
 
 TEST_CASE("segments of dropped arrays are unmapped by workers while others stay in use") {

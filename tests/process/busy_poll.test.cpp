@@ -2,7 +2,7 @@
 // pool_options::busy_poll with real processes: workers stay awake, the pool ends all the same, and other work goes on.
 #include <coproc/coproc.hpp>
 
-#include "support/leak_audit.hpp"
+#include "support/run.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -11,6 +11,7 @@
 #include <string>
 
 using namespace std::chrono_literals;
+using namespace coproc::testing;
 namespace net = coproc::net;
 
 namespace {
@@ -28,7 +29,7 @@ long sleeps_of(pid_t pid) {
 long sleeps_between_calls(coproc::pool_options options) {
   net::io_context io;
   coproc::process_pool pool(io, options);
-  const auto body = [&]() -> net::awaitable<long> {
+  return run_coroutine(io, [&]() -> net::awaitable<long> {
     co_await coproc::run_in_executor(pool, twice, 1);
     const pid_t worker = pool.stats().workers.at(0).pid;
     net::steady_timer timer(io);
@@ -40,31 +41,24 @@ long sleeps_between_calls(coproc::pool_options options) {
       CHECK(result == 2 * i);
     }
     co_return sleeps_of(worker) - before;
-  };
-  long sleeps = -1;
-  net::co_spawn(io, body, [&](std::exception_ptr e, long n) {
-    CHECK(!e);
-    sleeps = n;
-  });
-  io.run();
-  return sleeps;
+  }());
 }
 
 } // namespace
 
 TEST_CASE("a worker that polls does not sleep between calls; one that does not poll does") {
   if (coproc::os::usable_cpus() == 1) return;
-  coproc::testing::leak_audit audit;
+  const leak_audit audit;
   CHECK(sleeps_between_calls({.max_workers = 1}) >= 10);
   CHECK(sleeps_between_calls({.max_workers = 1, .busy_poll = coproc::unlimited}) == 0);
 }
 
 TEST_CASE("polling workers end with their pool, leave when they are idle for long, and are replaced") {
-  coproc::testing::leak_audit audit;
+  const leak_audit audit;
   net::io_context io;
   coproc::process_pool pool(
       io, {.max_workers = 3, .max_tasks_per_child = 5, .min_workers = 1, .idle_timeout = 20ms, .busy_poll = coproc::unlimited});
-  const auto body = [&]() -> net::awaitable<void> {
+  run_coroutine(io, [&]() -> net::awaitable<void> {
     for (int round = 0; round != 3; ++round) {
       for (int i = 0; i != 30; ++i) {
         const int result = co_await coproc::run_in_executor(pool, twice, i);
@@ -74,9 +68,5 @@ TEST_CASE("polling workers end with their pool, leave when they are idle for lon
       co_await timer.async_wait(net::use_awaitable);
     }
     co_await pool.shutdown();
-  };
-  bool done = false;
-  net::co_spawn(io, body, [&](std::exception_ptr e) { done = !e; });
-  io.run();
-  CHECK(done);
+  }());
 }

@@ -109,17 +109,6 @@ namespace {
 
 ticket next_ticket(const ticket& t) { return ticket(t.number() + 1); }
 
-/// Runs a coroutine to its end; the exception that it ends with is rethrown.
-template <class R>
-R run_coroutine(net::io_context& io, net::awaitable<R> body) {
-  ending<R> e;
-  net::co_spawn(io, std::move(body), into(e));
-  REQUIRE(run_all(io));
-  REQUIRE(e.calls == 1);
-  if (e.error) std::rethrow_exception(e.error);
-  if constexpr (!std::is_void_v<R>) return std::move(*e.value);
-}
-
 } // namespace
 
 TEST_CASE("run_in_executor takes functions, members, lambdas and plain captures, and converts their arguments") {

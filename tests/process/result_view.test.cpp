@@ -191,23 +191,16 @@ TEST_CASE("co_await, submit and async_run all give views") {
   const leak_audit audit;
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
-  bool done = false;
-  net::co_spawn(
-      io,
-      [&]() -> net::awaitable<void> {
-        const result_view<int> v = co_await coproc::run_in_executor(pool, count_many, 5);
-        CHECK(in_place(v.data()));
-        CHECK(counts_from(v, 5, many));
-        auto task = pool.submit(count_many, 6);
-        const result_view<int> u = co_await std::move(task);
-        CHECK(in_place(u.data()));
-        CHECK(counts_from(u, 6, many));
-        CHECK(counts_from(v, 5, many));
-        done = true;
-      },
-      net::detached);
-  REQUIRE(run_all(io));
-  CHECK(done);
+  run_coroutine(io, [&]() -> net::awaitable<void> {
+    const result_view<int> v = co_await coproc::run_in_executor(pool, count_many, 5);
+    CHECK(in_place(v.data()));
+    CHECK(counts_from(v, 5, many));
+    auto task = pool.submit(count_many, 6);
+    const result_view<int> u = co_await std::move(task);
+    CHECK(in_place(u.data()));
+    CHECK(counts_from(u, 6, many));
+    CHECK(counts_from(v, 5, many));
+  }());
 }
 
 TEST_CASE("views travel inside aggregates, tuples, optionals, vectors and maps") {
@@ -548,17 +541,10 @@ TEST_CASE("an array that is not made in a worker is ordinary memory") {
 
   net::io_context io(1);
   net::thread_pool threads(1);
-  bool done = false;
-  net::co_spawn(
-      io,
-      [&]() -> net::awaitable<void> {
-        const result_view<int> u = co_await coproc::run_in_executor(threads, count_many, 5);
-        CHECK(counts_from(u, 5, many));
-        done = true;
-      },
-      net::detached);
-  REQUIRE(run_all(io));
-  CHECK(done);
+  run_coroutine(io, [&]() -> net::awaitable<void> {
+    const result_view<int> u = co_await coproc::run_in_executor(threads, count_many, 5);
+    CHECK(counts_from(u, 5, many));
+  }());
 }
 
 TEST_CASE("a view is an argument as well: copied, as a span or as a view") {

@@ -111,6 +111,17 @@ inline bool run_all(net::io_context& io, std::chrono::seconds limit = std::chron
   return io.stopped();
 }
 
+/// Runs a coroutine to its end; the exception that it ends with is rethrown.
+template <class R>
+R run_coroutine(net::io_context& io, net::awaitable<R> body) {
+  ending<R> e;
+  net::co_spawn(io, std::move(body), into(e));
+  REQUIRE(run_all(io));
+  REQUIRE(e.calls == 1);
+  if (e.error) std::rethrow_exception(e.error);
+  if constexpr (!std::is_void_v<R>) return std::move(*e.value);
+}
+
 /// Runs the loop until done(). False: it did not come true in a time in which it should have.
 template <class Predicate>
 bool run_until(net::io_context& io, Predicate done, std::chrono::milliseconds limit = std::chrono::seconds(60)) {
