@@ -6,6 +6,10 @@
 #include <coproc/net/pool_operation.hpp>
 #include <coproc/process_pool.hpp>
 
+#include <exception>
+#include <memory>
+#include <new>
+#include <optional>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -40,15 +44,12 @@ auto work(F fn, A&&... args) {
 
 namespace detail {
 
+// Of use_awaitable alone, which asks no initiation for its executor: the frame of the call holds a record and nothing else.
 template <class R>
 struct initiate_prepared {
-  using executor_type = net::any_io_executor;
-  net::any_io_executor executor;
-  executor_type get_executor() const noexcept { return executor; }
-
-  // By value: both must survive the completion of the operation on another thread, which may destroy the caller's frame.
+  // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's frame.
   template <class Handler>
-  void operator()(Handler handler, prepared_call call) const {
+  void operator()(Handler&& handler, prepared_call call) const { // the handler is on the stack of use_awaitable
     std::move(call).template start<R>(std::move(handler));
   }
 };
@@ -61,9 +62,33 @@ struct initiate_work {
 
   template <class Handler, class Item>
   void operator()(Handler handler, Item item) const {
-    std::move(item).prepare(core, pool.options()).template start<typename Item::result_type>(std::move(handler));
+    using R = typename Item::result_type;
+    std::optional<prepared_call> call;
+    try {
+      call.emplace(std::move(item).prepare(core, pool.options()));
+    } catch (const std::bad_alloc&) { // no record; an initiation must not throw
+      return post_result<R>(completion<Handler>(std::move(handler), core->executor()), std::current_exception());
+    }
+    std::move(*call).template start<R>(std::move(handler));
   }
 };
+
+} // namespace detail
+
+namespace detail {
+
+// A pool as itself: making a pool_ref, options and all, costs as much as encoding a small call.
+template <class P>
+decltype(auto) as_reference(const P& pool) noexcept {
+  if constexpr (std::is_same_v<P, pool_ref> || std::is_same_v<P, process_pool>)
+    return static_cast<const P&>(pool);
+  else
+    return static_cast<pool_ref>(pool);
+}
+inline const std::shared_ptr<pool_core>& core_of(const process_pool& pool) noexcept { return pool.core(); }
+inline const std::shared_ptr<pool_core>& core_of(const pool_ref& pool) noexcept { return pool.pool().core(); }
+inline const task_options* options_of(const process_pool&) noexcept { return nullptr; }
+inline const task_options* options_of(const pool_ref& pool) noexcept { return pool.options(); }
 
 } // namespace detail
 
@@ -85,11 +110,10 @@ template <process_bridge P, class F, class... A>
 [[nodiscard]] auto run_in_executor(P&& pool, F fn, A&&... args) {
   if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
-    const pool_ref ref(pool);
-    const auto& core = ref.pool().core();
+    decltype(auto) ref = detail::as_reference(pool);
     return net::async_initiate<const net::use_awaitable_t<>, detail::completion_signature<R>>(
-        detail::initiate_prepared<R>{core->executor()}, net::use_awaitable,
-        prepared_call::make(core, ref.options(), true, fn, std::forward<A>(args)...));
+        detail::initiate_prepared<R>(), net::use_awaitable,
+        prepared_call::make(detail::core_of(ref), detail::options_of(ref), true, fn, std::forward<A>(args)...));
   } else {
     return net::awaitable<void>();
   }

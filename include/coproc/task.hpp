@@ -32,14 +32,9 @@ class task_state : public std::enable_shared_from_this<task_state<R>> {
     completion<Handler> c;
     explicit waiter(completion<Handler>&& completion) : c(std::move(completion)) {}
     void deliver(std::exception_ptr e, std::optional<value_type> value) override {
-      if constexpr (std::is_void_v<R>) {
-        finish<R>(std::move(c), true, std::move(e));
-      } else {
-        if (value)
-          finish<R>(std::move(c), true, std::move(e), std::move(*value));
-        else
-          finish<R>(std::move(c), true, std::move(e));
-      }
+      if constexpr (!std::is_void_v<R>)
+        if (value) return post_result<R>(std::move(c), std::move(e), std::move(*value));
+      post_result<R>(std::move(c), std::move(e));
     }
   };
 

@@ -277,7 +277,9 @@ private:
   void look() {
     d_.arm(++arm_epoch_);
     static_cast<void>(d_.any_head_done());
-    static_cast<void>(d_.heads().any_done());
+    pool::head_set heads;
+    d_.add_heads(heads);
+    static_cast<void>(heads.any_done());
     static_cast<void>(d_.worth_spinning(0, false));
     static_cast<void>(d_.next_deadline());
     d_.flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});

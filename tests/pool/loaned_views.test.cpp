@@ -24,6 +24,7 @@ class bench {
 public:
   bench() : memory(make_worker_memory(file_bytes)), t(store.acquire()), pen_(bytes_, sizeof bytes_, &full, nullptr) {
     t.result_owner = memory;
+    t.encumbered = true;
     t.result = t.inline_bytes;
     t.loan = 5;
   }

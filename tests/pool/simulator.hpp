@@ -117,7 +117,7 @@ public:
 
   bool failed() const { return !failures.empty(); }
   std::vector<std::string> failures;
-  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0;
+  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0;
   std::array<std::uint64_t, 7> outcomes{};
 
 private:
@@ -207,7 +207,9 @@ private:
 
   // ---- the application
 
-  void submit(bool harmless = false) {
+  enum class submitter { anybody, handler }; // a handler is called within a turn
+
+  void submit(bool harmless = false, submitter from = submitter::anybody) {
     const std::uint64_t name = ++names_;
     pool::task_record& t = records_.acquire();
     simulated_task s;
@@ -224,6 +226,7 @@ private:
     s.request_stop = s.does == kind::polite && chance(0.5);
     s.may_wait = !chance(0.2);
     s.has_block = chance(0.1);
+    const bool plain = chance(from == submitter::handler ? 0.8 : 0.3) && s.timeout == unlimited && !s.request_stop;
     t.call = {name, 0, s.has_block ? 500 : below(shm::inline_bytes)};
     t.block.reset();
     if (s.has_block) {
@@ -231,13 +234,17 @@ private:
       t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
     }
     t.terms = {};
-    t.special = true;
+    t.special = !plain;
     t.terms.timeout = s.timeout;
     t.terms.when_cancelled = s.request_stop ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = s.may_wait;
     s.record = &t;
     s.ticket = t.ticket.load();
     open_[name] = s;
+    if (from == submitter::handler && d_.submit_quickly(t, now_)) {
+      ++quick;
+      return;
+    }
     d_.submit(t, now_);
     after_change();
   }
@@ -307,13 +314,15 @@ private:
     if (look) d_.tick(now_);
     d_.pump(now_);
     flush();
-    const bool completed = !d_.completed().empty();
+    const std::size_t completed = d_.completed().size();
     take_completed();
+    for (std::size_t i = 0; faults_ && i != completed; ++i)
+      if (chance(0.3)) submit(false, submitter::handler);
     if (!policy_.starts.empty()) {
       start_requested();
       return post_turn();
     }
-    if (completed || n != 0) return post_turn();
+    if (completed != 0 || n != 0) return post_turn();
     if (d_.outstanding() == 0) {
       token_ = token::idle;
       return;

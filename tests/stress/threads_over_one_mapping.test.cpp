@@ -37,7 +37,7 @@ coproc::detail::outcome triple(std::span<const std::byte> arguments, writer& w) 
 }
 
 // Kept where a pool keeps the handler.
-std::uint64_t& number_of(pool::task_record& t) { return *reinterpret_cast<std::uint64_t*>(t.handler); }
+std::uint64_t& number_of(pool::task_record& t) { return *reinterpret_cast<std::uint64_t*>(t.near_handler); }
 
 struct bell_policy {
   int eventfd;

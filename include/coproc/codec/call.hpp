@@ -59,6 +59,8 @@ void encode_argument(writer& w, A&& argument) {
   } else if constexpr (!std::is_same_v<Wire, std::remove_cvref_t<A>>) {
     const Wire converted = static_cast<Wire>(static_cast<A&&>(argument));
     encode_argument<Wire>(w, converted);
+  } else if constexpr (!viewable<Wire> && form_of<Wire> == form::bytes) {
+    std::memcpy(w.claim(sizeof argument), std::addressof(argument), sizeof argument); // as encode, and inline
   } else if constexpr (!viewable<Wire>) {
     encode<Wire>(w, argument);
   } else if constexpr (travels_as_bytes<typename view_traits<Wire>::element>) {

@@ -51,8 +51,13 @@ public:
     if (cursor_ != end_) detail::reject("the payload is longer than its value");
   }
 
-  /// The next n bytes in place, after the padding that put_bytes(..., alignment) wrote.
-  const std::byte* take(std::size_t n, std::size_t alignment = 1) {
+  /// The next n bytes in place; after the padding that put_bytes(..., alignment) wrote.
+  const std::byte* take(std::size_t n) {
+    if (remaining() < n) [[unlikely]]
+      detail::reject("the payload is too short");
+    return std::exchange(cursor_, cursor_ + n);
+  }
+  const std::byte* take(std::size_t n, std::size_t alignment) {
     const std::size_t padding = (alignment - static_cast<std::size_t>(cursor_ - begin_) % alignment) % alignment;
     if (remaining() < padding || remaining() - padding < n) [[unlikely]]
       detail::reject("the payload is too short");

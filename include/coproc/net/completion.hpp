@@ -41,6 +41,10 @@ const io_executor* as_io_executor(const Executor& ex) noexcept {
     return nullptr;
 }
 
+inline net::io_context* context_of(const io_executor& ex) noexcept {
+  return std::addressof(net::query(ex, net::execution::context));
+}
+
 /// ex as the io_context executor that it is, if io_ex is one of the same context; else null. Their blocking and
 /// relationship properties are of no account: post and dispatch set their own.
 template <class Executor>
@@ -48,9 +52,14 @@ const io_executor* common_io_executor(const Executor& ex, const net::any_io_exec
   const io_executor* mine = as_io_executor(ex);
   if (mine == nullptr) return nullptr;
   const io_executor* other = as_io_executor(io_ex);
-  if (other == nullptr) return nullptr;
-  const auto context = [](const io_executor& e) { return std::addressof(net::query(e, net::execution::context)); };
-  return context(*mine) == context(*other) ? mine : nullptr;
+  return other != nullptr && context_of(*mine) == context_of(*other) ? mine : nullptr;
+}
+
+/// A handler that is called has no use for its slot any more.
+template <class Handler>
+void clear_slot(const Handler& handler) {
+  auto slot = net::get_associated_cancellation_slot(handler);
+  if (slot.is_connected()) slot.clear();
 }
 
 /// A handler with its arguments, as a function object without parameters for post and dispatch. Its only association
@@ -69,11 +78,6 @@ public:
   void operator()() {
     clear_slot(handler_);
     std::apply([this](Args&... args) { std::move(handler_)(std::move(args)...); }, args_);
-  }
-
-  static void clear_slot(Handler& handler) {
-    auto slot = net::get_associated_cancellation_slot(handler);
-    if (slot.is_connected()) slot.clear();
   }
 
 private:
@@ -97,7 +101,7 @@ public:
   using cancellation_slot_type = net::associated_cancellation_slot_t<Handler>;
 
   completion(Handler&& handler, const net::any_io_executor& io_ex, work_tracking tracking = work_tracking::here)
-      : handler_(std::move(handler)), route_(choose(handler_, io_ex, tracking)) {}
+      : route_(choose(handler, io_ex, tracking)), handler_(std::move(handler)) {}
 
   allocator_type get_allocator() const noexcept { return net::get_associated_allocator(handler_); }
   cancellation_slot_type get_cancellation_slot() const noexcept {
@@ -115,7 +119,7 @@ public:
   template <class... Args>
   void dispatch(Args... args) && {
     if (const auto* io = std::get_if<detail::io_executor>(&route_); io != nullptr && io->running_in_this_thread()) {
-      detail::bound_handler<Handler, Args...>::clear_slot(handler_);
+      detail::clear_slot(handler_);
       std::move(handler_)(std::move(args)...);
       return;
     }
@@ -152,8 +156,8 @@ private:
   }
   static const tracked_handler_executor& handler_executor(const general_route& r) noexcept { return r.handler; }
 
+  route route_; // before the handler is moved
   Handler handler_;
-  route route_;
 };
 
 } // namespace coproc

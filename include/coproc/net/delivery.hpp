@@ -37,6 +37,7 @@ public:
     if (t == nullptr) return {};
     in_handler_of_.store(me, std::memory_order_relaxed);
     ++claims_;
+    if (list_.front() != nullptr) list_.front()->prefetch();
     return {t, !list_.empty()};
   }
 

@@ -36,7 +36,8 @@ public:
   using trace_sink = std::function<void(const trace_event&)>;
 
   pool_core(net::any_io_executor ex, const resolved_options& options)
-      : executor_(std::move(ex)), options_(options), spin_(options.host.worker.spin_limit), host_(options.host) {
+      : executor_(std::move(ex)), options_(options),
+        argument_limit_(std::min(options.host.max_payload, options.host.limits.max_queue_bytes)), spin_(options.host.worker.spin_limit), host_(options.host) {
     try {
       wait_.emplace(executor_);
       guard_.emplace(executor_);
@@ -44,7 +45,7 @@ public:
       // Not every errno of Asio 1.22's own system category equals its std::errc; those of the standard one do.
       throw pool_error(os::system_code(e.code().value()), "coproc: the execution context");
     }
-    if (const auto* io = detail::executor_target<net::io_context::executor_type>(executor_)) io_executor_ = *io;
+    if (const auto* io = detail::as_io_executor(executor_)) context_ = detail::context_of(*io);
   }
 
   pool_core(const pool_core&) = delete;
@@ -65,6 +66,8 @@ public:
   }
 
   const net::any_io_executor& executor() const noexcept { return executor_; }
+  /// The io_context whose plain executor that is, or null.
+  net::io_context* context() const noexcept { return context_; }
   const resolved_options& options() const noexcept { return options_; }
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return host_.segments(); }
 
@@ -79,7 +82,11 @@ public:
     return std::make_shared<const pool::lent_block>(segments()->allocate(bytes), bytes);
   }
 
-  pool::record_store& records() noexcept { return records_; }
+  /// Encoded arguments of one call may take so many bytes.
+  std::uint64_t argument_limit() const noexcept { return argument_limit_; }
+
+  /// In a forked copy calls can only fail, with records of their own: somebody may have held the lock of these.
+  pool::record_store& records() { return is_own_process() ? records_ : foreign_records(); }
 
   /// False in a forked copy of the process that made the pool, workers included.
   bool is_own_process() const noexcept { return process_.is_own(); }
@@ -99,7 +106,9 @@ public:
     wake_list wakes;
     std::lock_guard lock(mutex_);
     // A submission out of a completion costs no clock read of its own, unless time counts for it.
-    const auto now = in_turn() && !t.special ? last_look_at_clock_ : pool::clock_now();
+    const bool within_turn = in_turn();
+    if (within_turn && host_.tasks().submit_quickly(t, last_look_at_clock_)) return guard_delivery();
+    const auto now = within_turn && !t.special ? last_look_at_clock_ : pool::clock_now();
     host_.tasks().submit(t, now);
     after_change(now, wakes);
   }
@@ -175,6 +184,13 @@ private:
     std::uint64_t holder;
   };
 
+  // Never freed: a record may outlive its thread.
+  static pool::record_store& foreign_records() {
+    static thread_local pool::record_store* store = nullptr;
+    if (store == nullptr) store = new pool::record_store;
+    return *store;
+  }
+
   // Under the mutex: is this thread within the turn that holds the token?
   bool in_turn() const noexcept {
     return turn_on_this_thread.core == this && turn_on_this_thread.holder == holder_;
@@ -233,8 +249,8 @@ private:
 
   void post_turn() {
     auto handler = [self = shared_from_this()] { self->turn(); };
-    if (io_executor_)
-      net::post(*io_executor_, std::move(handler));
+    if (context_ != nullptr)
+      net::post(context_->get_executor(), std::move(handler));
     else
       net::post(executor_, std::move(handler));
   }
@@ -255,13 +271,14 @@ private:
   void turn() {
     const std::uint64_t me = locked([&] { return ++holder_; });
     const turn_scope scope({this, me});
+    const pool::record_store::turn_cache cache(records_);
     try {
       std::size_t completed = deliver(me);
+      round r;
       for (pool::time_point end = pool::time_point::max(); completed < tasks_per_turn;) {
-        round r;
         advance(me, r);
         if (r.next == step::end) return;
-        if (r.next == step::spin && !spin(r.heads)) break;
+        if (r.next == step::spin && !spin(r)) break;
         if (r.next == step::attend) attend();
         if (r.next != step::spin) completed += deliver(me);
         if (r.now >= end) break;
@@ -281,13 +298,19 @@ private:
     post_turn();
   }
 
-  enum class step { complete, attend, spin, end };
+  enum class step { begin, complete, attend, spin, end };
 
   struct round {
-    step next;
-    pool::time_point now;
+    step next = step::begin;
+    pool::time_point now{};
     pool::head_set heads; // to spin on
   };
+
+  // A look at the clock takes as long as a third of a round trip: none where the spinner has just looked, nor for a round that
+  // finds nothing new.
+  pool::time_point time_of(const round& r) const noexcept {
+    return r.next == step::spin || (r.next == step::complete && !host_.tasks().any_head_done()) ? r.now : pool::clock_now();
+  }
 
   void advance(std::uint64_t me, round& r) {
     wake_list wakes;
@@ -303,7 +326,7 @@ private:
       token_ = token::idle;
       return step::end;
     }
-    const auto now = r.now = last_look_at_clock_ = pool::clock_now();
+    const auto now = r.now = last_look_at_clock_ = time_of(r);
     const std::size_t moved = tasks.drain(tasks_per_turn, now);
     // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
     if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
@@ -318,7 +341,7 @@ private:
     const std::size_t ended = take_completed();
     if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     moved_since_wake_ += moved;
-    if (moved != 0) spun_ = {};
+    if (moved != 0) spinning_since_ = pool::time_point::max();
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
       token_ = token::idle;
@@ -327,14 +350,17 @@ private:
       if (host_.over() && gate_) gate_->open();
       return step::end;
     }
-    const bool busy_poll = spun_ < options_.host.worker.busy_poll;
-    const bool may_spin = busy_poll || (spun_ < pool::spin_limit && spin_.worthwhile());
+    const auto spun = now - std::min(now, spinning_since_);
+    const bool busy_poll = spun < options_.host.worker.busy_poll;
+    const bool may_spin = busy_poll || (spun < pool::spin_limit && spin_.worthwhile());
     if (may_spin && tasks.worth_spinning(pool::current_cpu(), busy_poll)) {
-      r.heads = tasks.heads();
+      spinning_since_ = std::min(now, spinning_since_);
+      r.heads.clear();
+      tasks.add_heads(r.heads);
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
-    spun_ = {};
+    spinning_since_ = pool::time_point::max();
     return arm() ? step::end : step::complete;
   }
 
@@ -355,7 +381,7 @@ private:
       const auto [t, more] = delivery_.claim(me);
       if (t == nullptr) return n;
       if (n % 32 == 31) refresh_clock(me);
-      t->complete(*t, stopped_.load(std::memory_order_relaxed));
+      t->end(*t, stopped_.load(std::memory_order_relaxed) ? pool::ending::post : pool::ending::invoke);
       if (!more) return n + 1;
     }
   }
@@ -392,17 +418,18 @@ private:
   }
 
   // Without the mutex; a slice at a time, so that io_context::poll() ends. The memory is safe to look at: only the holder
-  // of the token buries workers.
-  bool spin(const pool::head_set& heads) noexcept {
-    const auto begin = pool::clock_now();
+  // of the token buries workers. Looks at the clock while there is time.
+  bool spin(round& r) noexcept {
     for (int i = 0; i < spins_per_slice; ++i) {
-      if (heads.any_done()) {
+      if (r.heads.any_done()) {
         spin_.success();
         return true;
       }
-      pool::cpu_relax();
+      if (i % 4 == 0)
+        r.now = pool::clock_now();
+      else
+        pool::cpu_relax();
     }
-    spun_ += pool::clock_now() - begin;
     return false;
   }
 
@@ -517,15 +544,16 @@ private:
       call_off_guard();
     }
     host_.finish_end();
-    while (pool::task_record* t = done.pop_front()) complete_handlers ? t->complete(*t, true) : t->destroy(*t);
+    while (pool::task_record* t = done.pop_front()) t->end(*t, complete_handlers ? pool::ending::post : pool::ending::destroy);
     if (complete_handlers && gate_) gate_->open();
   }
 
   static inline thread_local constinit turn_mark turn_on_this_thread{};
 
   net::any_io_executor executor_;
-  std::optional<net::io_context::executor_type> io_executor_;
+  net::io_context* context_ = nullptr;
   resolved_options options_;
+  std::uint64_t argument_limit_;
   pool::process_mark process_;
   pool::image_snapshot image_;
   pool::record_store records_;
@@ -538,7 +566,7 @@ private:
   std::uint64_t holder_ = 0; // the turn that holds the token
   pool::time_point last_look_at_clock_{}, look_at_{}, armed_at_{};
   pool::spin_gate spin_;
-  std::chrono::nanoseconds spun_{};
+  pool::time_point spinning_since_ = pool::time_point::max(); // without success; max(): not spinning
   bool coalescing_ = false;
   std::size_t moved_since_wake_ = 0;
   std::shared_ptr<trace_sink> sink_;

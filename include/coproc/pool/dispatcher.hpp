@@ -8,10 +8,10 @@
 #include <coproc/pool/active_seats.hpp>
 #include <coproc/pool/fleet.hpp>
 #include <coproc/pool/head_set.hpp>
+#include <coproc/pool/worker_choice.hpp>
 
 #include <algorithm>
 #include <cerrno>
-#include <tuple>
 #include <utility>
 
 namespace coproc::pool {
@@ -26,7 +26,7 @@ public:
 
   dispatcher(const dispatcher_limits& limits, Policy& policy)
       : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_),
-        active_(limits.max_workers) {}
+        active_(limits.max_workers), choice_(fleet_, ledger_, active_) {}
 
   // ---- tasks
 
@@ -37,8 +37,24 @@ public:
     ledger_.submit(t, now);
   }
 
+  /// The same for a task of the usual kind, of which there may be millions a second, between two calls of pump(): it goes to the
+  /// worker that was chosen last, or into the queue while all are full, and nothing else is looked at. False: nothing was done,
+  /// submit() and pump() must see to it.
+  bool submit_quickly(task_record& t, time_point now) noexcept {
+    if (t.special || t.needs_segments() || stage_ != stage::open || fleet_.may_grow() || !ledger_.takes_quickly(t)) return false;
+    if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
+    if (chosen_.none) return ledger_.submit_quickly(t, now), true;
+    worker_record& w = *chosen_.worker;
+    if (ledger_.queued() != 0 || !active_.contains(w.index) || w.waker.looks_asleep(w.mailbox())) return false;
+    --chosen_.more;
+    ledger_.submit_issued(t, now);
+    hand_over(w, t, now);
+    return true;
+  }
+
   /// Issues queued tasks to workers, moves work from busy workers to idle ones, and asks for more workers.
   void pump(time_point now) noexcept {
+    chosen_ = {};
     dispatch(now);
     rebalance(now); // also while tasks wait for a worker that goes on
     if (fleet_.may_grow()) grow(now);
@@ -92,12 +108,10 @@ public:
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(longest) * fleet_.pace.task_ns()));
   }
 
-  head_set heads() const noexcept {
-    head_set set;
+  void add_heads(head_set& set) const noexcept {
     each_active([&](const worker_record& w) {
       if (w.load() != 0) w.add_head(set);
     });
-    return set;
   }
 
   bool any_head_done() const noexcept {
@@ -302,65 +316,17 @@ private:
 
   // -- issuing
 
-  bool has_room(const worker_record& w) const noexcept {
-    return !w.ring_full() && w.unfinished() < fleet_.pace.depth() && w.takes_work();
-  }
-
-  // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
-  // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see rebalance().
-  worker_record* pick(time_point now) const noexcept {
-    const std::size_t queued = fleet_.pace.outruns_front_end() ? 0 : ledger_.queued();
-    worker_record* shortest = nullptr;
-    bool through = false, relievable = false;
-    unsigned going = 0;
-    each_active([&](worker_record& w) {
-      if (!goes_on(w, now)) return;
-      ++going;
-      through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1 + queued);
-      relievable = relievable || (w.unfinished() >= 2 && w.unfinished() > w.homebound);
-      if (has_room(w) && (shortest == nullptr || w.unfinished() < shortest->unfinished())) shortest = &w;
-    });
-    if (shortest != nullptr && fleet_.pace.through_before_wake_up(shortest->unfinished() + 1)) return shortest;
-    if (relievable && (through || (going >= fleet_.limits().usable_cpus && fleet_.pace.is_short()))) return shortest;
-    return pick_any();
-  }
-
-  // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
-  worker_record* pick_any() const noexcept {
-    worker_record* best = nullptr;
-    bool best_awake = false;
-    fleet_.each_worker([&](worker_record& w) {
-      if (!has_room(w) || (best != nullptr && w.unfinished() > best->unfinished())) return;
-      const bool awake = is_awake(w);
-      const auto rank = [](const worker_record& r, bool r_awake) { return std::tuple(r.initialized(), r_awake, r.active_at); };
-      if (best == nullptr || w.unfinished() < best->unfinished() || rank(w, awake) > rank(*best, best_awake)) {
-        best = &w;
-        best_awake = awake;
-      }
-    });
-    return best;
-  }
-
-  static bool is_awake(const worker_record& w) noexcept { return w.load() != 0 || !w.waker.looks_asleep(w.mailbox()); }
-
-  // Is it at its tasks? That it is only just being woken is no reason to wake another.
-  static bool goes_on(const worker_record& w, time_point now) noexcept {
-    if (!w.takes_work() || !w.initialized() || !is_awake(w)) return false;
-    if (w.head_since == time_point::max()) return true;
-    const auto head_age = now - w.head_since;
-    return head_age < pace::wake_up || w.head_done() || (head_age < steal_after && !w.runs_head());
-  }
-
   void dispatch(time_point now) noexcept {
-    while (ledger_.front() != nullptr) {
-      worker_record* const w = pick(now);
-      if (w == nullptr || !issue(*w, *ledger_.front(w->index), now)) break;
+    while (task_record* const t = ledger_.front()) {
+      if (t->next != nullptr) t->next->prefetch();
+      worker_record* const w = chosen(now);
+      if (w == nullptr || !issue(*w, ledger_.any_homebound() ? *ledger_.front(w->index) : *t, now)) break;
     }
     if (!ledger_.any_homebound()) return;
     for (unsigned i = 0; i < fleet_.size(); ++i)
       while (ledger_.has_homebound(i)) {
         worker_record* const w = fleet_.at(i);
-        if (w == nullptr || !has_room(*w) || !issue(*w, *ledger_.front(i), now)) break;
+        if (w == nullptr || !choice_.has_room(*w) || !issue(*w, *ledger_.front(i), now)) break;
       }
   }
 
@@ -372,8 +338,15 @@ private:
 
   template <class F>
   void each_active(F f) const {
-    for (const unsigned i : active_)
-      if (worker_record* const w = fleet_.at(i)) f(*w);
+    choice_.each_active(f);
+  }
+
+  // The worker that the next task for any of them goes to; null while none has room.
+  worker_record* chosen(time_point now) noexcept {
+    if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
+    if (chosen_.none) return nullptr;
+    --chosen_.more;
+    return chosen_.worker;
   }
 
   // False: this worker cannot take this task now; it stays at the head of the queue.
@@ -395,7 +368,12 @@ private:
       ledger_.finish_issued(t, os::system_code(error), "the argument memory could not be sent to a worker");
       return true;
     }
-    if (w.head() == nullptr) {
+    hand_over(w, t, now);
+    return true;
+  }
+
+  void hand_over(worker_record& w, task_record& t, time_point now) noexcept {
+    if (w.unfinished() == 0) {
       w.active_at = now;
       watchdog_.new_head(w, t, now);
     }
@@ -403,7 +381,6 @@ private:
     if (arm_epoch_ != 0) w.arm(arm_epoch_); // W4: before READY
     w.publish(t);
     fleet_.issued(w, now);
-    return true;
   }
 
   // Those that are sent when one is not are sent: the next attempt goes on from there.
@@ -552,6 +529,8 @@ private:
   fleet<Policy> fleet_;
   std::uint64_t arm_epoch_ = 0;
   active_seats active_;
+  worker_choice<fleet<Policy>> choice_;
+  typename worker_choice<fleet<Policy>>::answer chosen_; // since the last pump()
   std::shared_ptr<std::atomic<bool>> freed_somewhere_ = std::make_shared<std::atomic<bool>>(false);
   std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
   stage stage_ = stage::open;

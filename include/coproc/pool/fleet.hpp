@@ -380,6 +380,7 @@ private:
       const bool is_victim = &t == w.victim && w.exit.cause != exit_cause::violation;
       if (is_victim && w.exit.cause == exit_cause::timed_out) {
         meter.died_with(w, t, "task_timeout");
+        t.encumbered = true;
         t.exit.reset(new (std::nothrow) worker_exit(w.exit));
         return ledger_.finish_issued(t, verdict::task_timeout);
       }

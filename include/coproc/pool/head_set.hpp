@@ -13,6 +13,7 @@ namespace coproc::pool {
 /// The heads of up to eight rings, to be looked at without the mutex.
 class head_set {
 public:
+  void clear() noexcept { count_ = 0; }
   void add(const shm::slot& s, std::uint64_t done_word) noexcept {
     if (count_ < list_.size()) list_[count_++] = {&s, done_word};
   }

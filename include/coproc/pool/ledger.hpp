@@ -22,12 +22,25 @@ public:
 
   // ---- in
 
+  /// Would submit() accept this one, of the usual kind, without further ado?
+  bool takes_quickly(const task_record& t) const noexcept {
+    return !closed_ && !failed_ && !any_homebound() && waiting_.empty() && fits(t);
+  }
+
+  /// The same as submit(), for one that takes_quickly().
+  void submit_quickly(task_record& t, time_point now) noexcept {
+    take_in(t, now);
+    t.where = place::queued;
+    queue_.push_back(t);
+    ++queued_;
+  }
+
+  /// The same as that and dequeue(): a worker gets it at once.
+  void submit_issued(task_record& t, time_point now) noexcept { take_in(t, now); }
+
   /// Accepts, queues or refuses; every path but acceptance and waiting ends the task.
   void submit(task_record& t, time_point now) noexcept {
-    t.id = ++last_id_;
-    t.submitted_at = now;
-    adopt_terms(t);
-    ++counters_.submitted;
+    enter(t, now);
     if (closed_) return finish(t, make_error_code(errc::pool_closed), nullptr);
     if (failed_) return finish_unstartable(t);
     const bool overtakes = waiting_.empty() || t.priority > waiting_.front()->priority;
@@ -94,6 +107,7 @@ public:
   }
 
   void finish(task_record& t, net::error_code why, const char* text, net::error_code cause = {}) noexcept {
+    t.encumbered = true;
     t.error = why;
     t.error_text = text;
     t.error_cause = cause;
@@ -119,6 +133,7 @@ public:
       t.soft_expired = false;
       return put_back(t);
     }
+    t.encumbered = true;
     t.exit.reset(new (std::nothrow) worker_exit(how));
     t.started = true;
     finish_issued(t, verdict::lost);
@@ -184,6 +199,19 @@ private:
     return accepted_ < limits_.max_queue &&
            (accepted_ == 0 ||
             t.call.length <= limits_.max_queue_bytes - std::min(accepted_bytes_, limits_.max_queue_bytes));
+  }
+
+  void take_in(task_record& t, time_point now) noexcept {
+    enter(t, now);
+    ++accepted_;
+    accepted_bytes_ += t.call.length;
+  }
+
+  void enter(task_record& t, time_point now) noexcept {
+    t.id = ++last_id_;
+    t.submitted_at = now;
+    adopt_terms(t);
+    ++counters_.submitted;
   }
 
   void accept(task_record& t) noexcept {

@@ -27,6 +27,7 @@ public:
 
   /// Would so many be through before another worker could be woken?
   bool through_before_wake_up(std::size_t tasks) const noexcept { return tasks <= before_wake_up_; }
+  std::size_t before_wake_up() const noexcept { return before_wake_up_; }
 
   /// Does one worker do as many as the front end hands out and takes back in that time?
   bool outruns_front_end() const noexcept { return task_ns_ < 200; }

@@ -15,39 +15,80 @@ namespace coproc::pool {
 
 class record_store {
 public:
+  /// While it lives, this thread keeps one recycled record of `store` for its next acquire(), without a lock: in a turn of
+  /// the pool most records are acquired by the handler that was called when one was recycled.
+  class turn_cache {
+  public:
+    explicit turn_cache(record_store& store) noexcept : outer_(std::exchange(current, {&store, nullptr})) {}
+    ~turn_cache() {
+      const cached mine = std::exchange(current, outer_);
+      if (mine.record != nullptr) mine.store->put(*mine.record);
+    }
+    turn_cache(const turn_cache&) = delete;
+    turn_cache& operator=(const turn_cache&) = delete;
+
+  private:
+    friend record_store;
+    struct cached {
+      record_store* store;
+      task_record* record;
+    };
+    static inline thread_local constinit cached current{};
+
+    const cached outer_;
+  };
+
+  record_store() = default;
+  record_store(const record_store&) = delete;
+  record_store& operator=(const record_store&) = delete;
+
   /// A free record, to be filled by the caller alone until it is submitted.
   task_record& acquire() {
-    std::lock_guard lock(mutex_);
-    if (free_ == nullptr) grow();
-    task_record* const t = free_;
-    free_ = t->next;
-    t->next = nullptr;
-    t->ticket.store(++last_ticket_, std::memory_order_relaxed);
-    return *t;
+    task_record* const kept = turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
+    task_record& t = kept != nullptr ? *kept : take();
+    t.ticket.store(t.ticket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return t;
   }
 
   /// Takes a record back, with whatever it still holds.
   void recycle(task_record& t) noexcept {
-    if (t.result_owner) {
-      if (!t.result_inline()) t.result_owner->free_result(t.result_group);
-      if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
-      t.result_owner.reset();
-    }
-    if (t.block) t.block.reset();
-    if (t.needs_segments()) {
-      t.call.location = 0;
-      t.lent.clear();
-    }
-    t.exit.reset();
-    t.error_text = nullptr;
-    if (std::exchange(t.special, false)) t.terms = {};
+    if (t.encumbered || t.special || t.needs_segments()) [[unlikely]] unburden(t);
+    if (turn_cache::current.store == this && turn_cache::current.record == nullptr)
+      turn_cache::current.record = &t;
+    else
+      put(t);
+  }
+
+private:
+  static constexpr std::size_t chunk = 32;
+
+  task_record& take() {
+    std::lock_guard lock(mutex_);
+    if (free_ == nullptr) grow();
+    return *std::exchange(free_, free_->next);
+  }
+
+  void put(task_record& t) noexcept {
     std::lock_guard lock(mutex_);
     t.next = free_;
     free_ = &t;
   }
 
-private:
-  static constexpr std::size_t chunk = 32;
+  static void unburden(task_record& t) noexcept {
+    if (t.result_owner) {
+      if (!t.result_inline()) t.result_owner->free_result(t.result_group);
+      if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
+      t.result_owner.reset();
+    }
+    t.exit.reset();
+    t.error_text = nullptr;
+    t.unprepared = nullptr;
+    t.encumbered = false;
+    t.block.reset();
+    t.lent.clear();
+    t.call.location = 0;
+    if (std::exchange(t.special, false)) t.terms = {};
+  }
 
   void grow() {
     chunks_.push_back(std::make_unique<task_record[]>(chunk));
@@ -59,7 +100,6 @@ private:
   }
 
   spin_lock mutex_;
-  std::uint64_t last_ticket_ = 0;
   task_record* free_ = nullptr;
   std::vector<std::unique_ptr<task_record[]>> chunks_;
 };

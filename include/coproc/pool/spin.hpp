@@ -38,17 +38,24 @@ inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::
 /// How long a spin may last: about a wake-up.
 inline constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
 
+/// Spins until `done()`, for a microsecond or so and without a look at the clock; true if done.
+template <class Predicate>
+bool spin_a_little(Predicate done) noexcept {
+  for (int i = 0; i < 32; ++i) {
+    if (done()) return true;
+    cpu_relax();
+  }
+  return false;
+}
+
 /// Spins until `done()`, at most for `limit`; true if done.
 template <class Predicate>
 bool spin_until(Predicate done, std::chrono::nanoseconds limit) noexcept {
   const auto end = clock_now() + limit;
-  for (;;) {
-    for (int i = 0; i < 32; ++i) {
-      if (done()) return true;
-      cpu_relax();
-    }
-    if (clock_now() >= end) return false;
-  }
+  do {
+    if (spin_a_little(done)) return true;
+  } while (clock_now() < end);
+  return false;
 }
 
 class spin_gate {

@@ -9,7 +9,10 @@
 #include <coproc/shm/segment.hpp>
 #include <coproc/shm/slot.hpp>
 
+#include <atomic>
 #include <chrono>
+#include <cstddef>
+#include <exception>
 #include <memory>
 #include <span>
 #include <vector>
@@ -62,8 +65,15 @@ inline constexpr int lowest_priority = -10, highest_priority = 10;
 
 class record_store;
 
-/// Laid out by heat: a pool with thousands of tasks in flight has its records in the second-level cache, and each line
-/// that a task of the usual kind touches costs nanoseconds.
+/// How a record that has left the dispatcher ends its handler's wait.
+enum class ending : std::uint8_t {
+  invoke,  ///< calls the handler: in place where its executor is the pool's own context, else by dispatch. Within a turn
+  post,    ///< posts the handler
+  destroy, ///< destroys it uninvoked
+};
+
+/// Laid out by heat: a pool with thousands of tasks in flight has its records in the second-level cache or beyond, and each
+/// line that a task of the usual kind touches costs nanoseconds. Three lines are all that an empty task needs.
 struct alignas(64) task_record {
   // ---- where it is; the dispatcher's, under its mutex
   record_store* store = nullptr;                // where it goes back to
@@ -80,50 +90,61 @@ struct alignas(64) task_record {
   std::int8_t priority = 0;                     // of terms
   bool may_wait = true;                         // for room in the queue
   bool special = false;                         // terms are not the usual ones; else they are not even looked at
-  bool started = true;                          // lost
+  bool encumbered = false;                      // has what recycling must let go of: see below
   std::int16_t home = -1;                       // of terms
 
   // ---- what was asked for, and the result: written once, by the submitter before submission, by the drainer at the end
   shm::call_header call{};                      // length counts the argument bytes, wherever they are; location: see below
   time_point submitted_at{};
-  void (*complete)(task_record&, bool post) = nullptr; // recycles the record and calls the handler (post: not inline)
+  void (*end)(task_record&, ending) = nullptr;  // recycles the record, then does that to its handler
   const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
   std::uint64_t result_length = 0;
 
-  // ---- what most tasks do not have
-  void (*destroy)(task_record&) = nullptr;      // destroys the handler uninvoked and recycles the record
+  // ---- the handler, where it is small, and the bytes of most arguments and results
+  static constexpr std::size_t near_bytes = 32, far_bytes = 192;
+  alignas(std::max_align_t) std::byte near_handler[near_bytes]; // before submission: who keeps the record's pool alive
+  std::byte inline_bytes[shm::inline_bytes];    // arguments, until the result is copied over them
+
+  // ---- what most tasks do not have. `encumbered` tells of the first few, needs_segments() of block and lent, `special` of
+  // terms, so that an empty task does not even look here.
   std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
-  shm::argument_block block;                    // arguments too large for a slot: call.location
   std::unique_ptr<worker_exit> exit;            // lost
   const char* error_text = nullptr;             // failed: static storage
   unsigned result_group = 0;                    // for result_owner->free_result()
   static constexpr unsigned no_loan = ~0u;
   unsigned loan = no_loan;                      // for result_owner->give_back()
   net::error_code error{}, error_cause{};       // failed; the system's, if any
+  std::exception_ptr unprepared;                // why it could not be encoded: it is never submitted
+  bool started = true;                          // lost
 
+  shm::argument_block block;                    // arguments too large for a slot: call.location
+  std::vector<std::shared_ptr<const lent_block>> lent; // what the arguments refer to; emptied by the store, with its capacity
   task_terms terms;
   task_record *heap_parent = nullptr, *heap_child = nullptr, *heap_sibling = nullptr; // those that expire
   time_point expires_at = time_point::max();    // of its queue_timeout; in the heap unless max()
   std::uint32_t retries = 0;
   bool soft_expired = false;                    // the stop token was raised at its soft_timeout
-  std::vector<std::shared_ptr<const lent_block>> lent; // what the arguments refer to; emptied by the store, with its capacity
-
-  /// The private copy of inline arguments; after the end, of the inline result.
-  alignas(64) std::byte inline_bytes[shm::inline_bytes];
-
-  /// The handler, if it fits and wants no memory of its own; managed by complete() and destroy().
-  static constexpr std::size_t handler_bytes = 192;
-  alignas(std::max_align_t) std::byte handler[handler_bytes];
+  alignas(std::max_align_t) std::byte far_handler[far_bytes]; // with executors of its own, or large
 
   /// The location of inline arguments with `lent` memory: its tag is 0, so a worker finds them inline all the same.
   static constexpr std::uint64_t inline_and_lent = shm::packed_location{0, 1}.pack();
 
+  /// The hot lines.
+  void prefetch() const noexcept {
+    const char* const p = reinterpret_cast<const char*>(this);
+    __builtin_prefetch(p, 1);
+    __builtin_prefetch(p + 64, 1);
+    __builtin_prefetch(p + 128, 1);
+  }
+
   bool result_inline() const noexcept { return result == inline_bytes; }
-  bool arguments_inline() const noexcept { return !block; }
+  bool arguments_inline() const noexcept { return shm::packed_location::unpack(call.location).tag == 0; }
   /// Must be mapped before the worker runs it: `block` or `lent`. Tells without a look at these, which are far away.
   bool needs_segments() const noexcept { return call.location != 0; }
   std::span<const std::byte> result_bytes() const noexcept { return {result, result_length}; }
 };
+static_assert(offsetof(task_record, call) == 64 && offsetof(task_record, near_handler) == 128 &&
+              offsetof(task_record, inline_bytes) == 160);
 
 /// FIFO of records through their links; a record is in at most one list.
 class task_list {
@@ -160,8 +181,12 @@ public:
   }
 
   task_record* pop_front() noexcept {
-    task_record* t = head_;
-    if (t != nullptr) erase(*t);
+    task_record* const t = head_;
+    if (t == nullptr) return nullptr;
+    head_ = t->next;
+    (head_ ? head_->previous : tail_) = nullptr;
+    t->next = nullptr;
+    --size_;
     return t;
   }
 

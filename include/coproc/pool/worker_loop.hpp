@@ -169,6 +169,11 @@ private:
   // False: idle for too long.
   bool idle(shm::slot& s) {
     const auto anything = [&] { return shm::has_work(s, cursor_); };
+    // The next task comes at once where tasks come one after the other: before clock and CPU are even looked at.
+    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != published_cpu_ && spin_a_little(anything)) {
+      spin_.success();
+      return true;
+    }
     const auto since = clock_now();
     const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
     // Not where the front end runs: it could not publish anything meanwhile.

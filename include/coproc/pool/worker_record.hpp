@@ -197,6 +197,7 @@ public:
     const std::uint64_t seq = drained_;
     const std::size_t i = seq % shm::ring_slots;
     shm::slot& s = mailbox().at(seq);
+    look_ahead(seq);
     const std::uint64_t w = shm::load_state(s);
     if (!legal_head(w)) return {drained_kind::violation};
     if (w != shm::pack(seq, shm::slot_state::done)) return {drained_kind::nothing};
@@ -298,6 +299,12 @@ public:
   }
 
 private:
+  // Slots come from another CPU's cache, records of a pool with many tasks from a far one: on their way while others are seen to.
+  void look_ahead(std::uint64_t seq) const noexcept {
+    __builtin_prefetch(&mailbox().at(seq + 6).state);
+    if (const task_record* const t = tasks_[(seq + 3) % shm::ring_slots]) t->prefetch();
+  }
+
   bool head_is(shm::slot_state s) const noexcept {
     return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, s);
   }
@@ -326,7 +333,7 @@ private:
     case shm::result_kind::value_inline:
     case shm::result_kind::exception_inline:
       if (length > shm::inline_bytes) return false;
-      std::memcpy(t.inline_bytes, s.bytes, length);
+      shm::copy_few_bytes(t.inline_bytes, s.bytes, length);
       t.result = t.inline_bytes;
       break;
     case shm::result_kind::value_in_file:
@@ -335,6 +342,7 @@ private:
       if (length > max_result_bytes_ || where.offset > file_bytes || length > file_bytes - where.offset) return false;
       t.result = memory->results_map.data() + where.offset;
       t.result_owner = memory;
+      t.encumbered = true;
       t.result_group = memory->results.drained();
       break;
     }
@@ -345,6 +353,7 @@ private:
     t.outcome = threw ? verdict::exception : verdict::value;
     if (has_views) [[unlikely]] {
       t.result_owner = memory;
+      t.encumbered = true;
       t.loan = static_cast<unsigned>(tag.loan);
     }
     return true;
