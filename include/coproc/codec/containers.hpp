@@ -5,6 +5,7 @@
 
 #include <coproc/codec/far_range.hpp>
 #include <coproc/codec/form.hpp>
+#include <coproc/os/huge_pages.hpp>
 
 #include <algorithm>
 #include <bit>
@@ -16,6 +17,7 @@
 #include <iterator>
 #include <list>
 #include <map>
+#include <memory>
 #include <set>
 #include <string>
 #include <type_traits>
@@ -101,6 +103,14 @@ Container decode_plain_range(reader& r) {
   auto copy = [&] {
     if (range.template aligned<T>()) {
       const T* first = reinterpret_cast<const T*>(range.first);
+      if constexpr (std::is_same_v<typename Container::allocator_type, std::allocator<T>>)
+        if (range.count >= os::always_fresh_bytes / sizeof(T)) {
+          Container large;
+          large.reserve(range.count);
+          os::expect_writes(large.data(), range.count * sizeof(T));
+          large.assign(first, first + range.count);
+          return large;
+        }
       return Container(first, first + range.count);
     }
     using iterator = unaligned_iterator<T>;
