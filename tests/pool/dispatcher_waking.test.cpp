@@ -120,3 +120,140 @@ TEST_CASE("a worker that has not read its socket yet gets its task soon, and is 
     CHECK(b.policy.signals == std::vector<fake_policy::signalled>{{w, SIGKILL}});
   }
 }
+
+// ---- what a turn submits between two calls of pump()
+
+namespace {
+
+// A task of the usual kind, as out of a handler; false where it takes submit() and pump().
+bool submit_quickly(pool_bench& b, std::uint64_t name, std::uint64_t bytes = 0) {
+  pool::task_record& t = b.task(name, bytes);
+  t.special = false;
+  if (b.d.submit_quickly(t, b.now)) return true;
+  b.records.recycle(t);
+  return false;
+}
+
+} // namespace
+
+TEST_CASE("quick submissions fill the ring of a worker that is awake, then the queue, and keep their order") {
+  pool_bench b({.max_workers = 1, .max_queue = 200});
+  const auto w = b.live_worker(0);
+  b.advance(1s);
+  b.teach(w, 100);
+  for (std::uint64_t i = 0; i != 200; ++i) REQUIRE(submit_quickly(b, i));
+  CHECK(!submit_quickly(b, 200)); // no room: it must wait
+  CHECK(b.record(w).load() == shm::ring_slots);
+  CHECK(b.d.accepted() == 200);
+  std::vector<std::uint64_t> names;
+  while (b.d.outstanding() != 0) {
+    while (b.worker(w).run_one()) {
+    }
+    b.turn();
+    for (const auto& e : b.completed()) names.push_back(e.name);
+  }
+  REQUIRE(names.size() == 200);
+  for (std::uint64_t i = 0; i != 200; ++i) CHECK(names[i] == i);
+}
+
+TEST_CASE("quick submissions go to the shorter ring, and give no worker more than its depth") {
+  pool_bench b({.max_workers = 2, .max_queue = 1'000, .usable_cpus = 8});
+  const auto x = b.live_worker(0), y = b.live_worker(1);
+  b.advance(1s);
+  b.teach(x, 2'000);
+  b.worker(y).reported_run_ns = 2'000;
+  for (std::uint64_t i = 0; i != 30; ++i) b.submit(i); // more than one of them would be through with soon
+  REQUIRE(b.record(y).load() != 0);
+  while (b.worker(x).run_one() || b.worker(y).run_one()) {
+  }
+  b.turn();
+  b.completed();
+  for (std::uint64_t i = 0; i != 10; ++i) REQUIRE(submit_quickly(b, i));
+  CHECK(b.record(x).load() == 5);
+  CHECK(b.record(y).load() == 5);
+  for (std::uint64_t i = 10; i != 100; ++i) REQUIRE(submit_quickly(b, i));
+  CHECK(b.record(x).load() == b.record(y).load());
+  CHECK(b.record(x).load() < 40); // 60 us of 2 us
+  CHECK(b.d.accepted() == 100);
+}
+
+TEST_CASE("what takes more than a slot and a look is not submitted quickly") {
+  pool_bench b({.max_workers = 2, .max_queue = 10, .max_queue_bytes = 1'000});
+  const auto w = b.live_worker(0);
+  CHECK(!submit_quickly(b, 0, 1'001));
+  pool::task_record& special = b.task(1);
+  CHECK(!b.d.submit_quickly(special, b.now));
+  b.records.recycle(special);
+  SECTION("a sleeping worker must be woken") {
+    b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+    CHECK(!submit_quickly(b, 2));
+  }
+  SECTION("a closed pool refuses") {
+    b.d.close();
+    CHECK(!submit_quickly(b, 2));
+  }
+  SECTION("a shutdown may be waiting for the last task") {
+    b.d.shut_down(b.now + 1s, b.now);
+    CHECK(!submit_quickly(b, 2));
+  }
+  SECTION("tasks with a worker of their own may have come first") {
+    pool::task_record& t = b.task(2);
+    t.terms.home = 1; // nobody sits there yet
+    b.submit(t);
+    CHECK(!submit_quickly(b, 3));
+  }
+  SECTION("no worker at all") {
+    b.pidfd_fires(w);
+    CHECK(submit_quickly(b, 2)); // into the queue
+    CHECK(b.d.accepted() == 1);
+  }
+}
+
+TEST_CASE("a pool that grows on demand sees to it with every submission") {
+  pool_bench b({.max_workers = 2, .min_workers = 1});
+  b.live_worker(0);
+  CHECK(!submit_quickly(b, 1));
+}
+
+TEST_CASE("argument memory is announced before a quick submission, too") {
+  pool_bench b({.max_workers = 1});
+  const auto w = b.live_worker(0);
+  auto segments = std::make_shared<shm::segment_pool>();
+  const auto with_block = [&](std::uint64_t name) -> pool::task_record& {
+    pool::task_record& t = b.task(name, 1'000);
+    t.special = false;
+    t.block = segments->allocate(1'000);
+    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+    return t;
+  };
+  b.submit(0);
+  REQUIRE(b.worker(w).run_one());
+  b.turn();
+  b.completed();
+  b.policy.segment_error = EAGAIN;
+  pool::task_record& t = with_block(1);
+  CHECK(!b.d.submit_quickly(t, b.now));
+  CHECK(b.record(w).load() == 0);
+  b.policy.segment_error = 0;
+  b.policy.segments_sent.clear();
+  CHECK(b.d.submit_quickly(t, b.now));
+  CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w});
+  CHECK(b.record(w).load() == 1);
+}
+
+TEST_CASE("rings last for what lies behind the tasks that run, of longer tasks where the front end has a CPU of its own") {
+  const auto backlog_of = [](unsigned usable_cpus, std::uint64_t run_ns, std::uint64_t tasks) {
+    pool_bench b({.max_workers = 2, .usable_cpus = usable_cpus});
+    const auto x = b.live_worker(0);
+    b.live_worker(1);
+    b.advance(1s);
+    b.teach(x, run_ns);
+    for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
+    return b.d.long_backlog();
+  };
+  CHECK(backlog_of(8, 100'000, 4) > 90us);
+  CHECK(backlog_of(8, 100'000, 4) < 110us);
+  CHECK(backlog_of(8, 100'000, 3) == 0us); // one ring runs dry with the next result
+  CHECK(backlog_of(8, 100'000, 0) == 0us);
+  CHECK(backlog_of(2, 100'000, 4) == 0us);
+}

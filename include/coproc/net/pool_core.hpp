@@ -224,7 +224,7 @@ private:
     if (token_ == token::idle) {
       post_turn();
       token_ = token::polling;
-      look_at_ = now + look_period; // what happened while all was idle is seen then, or by the wait
+      look_at_ = pool::time_point::max(); // what happened while all was idle is seen after the first round, or by the wait
     } else if (token_ == token::polling) {
       guard_delivery(); // whoever holds the token may be in a handler that blocks
     } else {
@@ -329,6 +329,7 @@ private:
     const auto now = r.now = last_look_at_clock_ = time_of(r);
     const std::size_t moved = tasks.drain(tasks_per_turn, now);
     // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
+    if (look_at_ == pool::time_point::max()) look_at_ = now + look_period;
     if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
       look_at_ = now + look_period;
       tasks.publish_cpu(pool::current_cpu());
@@ -474,12 +475,22 @@ private:
   // Where worker and front end share a CPU, or both are busy, each ring of the doorbell would preempt the worker for the
   // sake of one short task. When a wake-up has brought that little and many short tasks are pending, the next sleep is a
   // timed one without doorbells, as network cards moderate their interrupts. 0: ring.
-  std::chrono::nanoseconds coalescing_pause() const noexcept {
+  std::chrono::nanoseconds coalescing_pause() noexcept {
     const auto backlog = host_.tasks().short_backlog();
-    if (backlog.count() == 0) return {};
+    if (backlog.count() == 0) return unhurried_pause();
     const bool worth_it = coalescing_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
     return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), pool::spin_limit)
                     : std::chrono::nanoseconds(0);
+  }
+
+  // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
+  // than the look that comes soon anyway. Not for ever: one of them may be far longer than the others.
+  std::chrono::nanoseconds unhurried_pause() noexcept {
+    const auto backlog = host_.tasks().long_backlog();
+    if (moved_since_wake_ != 0) fruitless_pauses_ = 0;
+    if (backlog < std::chrono::microseconds(40) || fruitless_pauses_ == 3) return {};
+    ++fruitless_pauses_;
+    return std::min<std::chrono::nanoseconds>(backlog / 2, pool::spin_limit);
   }
 
   // ---- between rounds, without the mutex ----
@@ -569,6 +580,7 @@ private:
   pool::time_point spinning_since_ = pool::time_point::max(); // without success; max(): not spinning
   bool coalescing_ = false;
   std::size_t moved_since_wake_ = 0;
+  int fruitless_pauses_ = 0;
   std::shared_ptr<trace_sink> sink_;
   std::shared_ptr<shutdown_gate> gate_;
   std::optional<net::steady_timer> guard_;

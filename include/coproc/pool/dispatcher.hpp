@@ -41,11 +41,12 @@ public:
   /// worker that was chosen last, or into the queue while all are full, and nothing else is looked at. False: nothing was done,
   /// submit() and pump() must see to it.
   bool submit_quickly(task_record& t, time_point now) noexcept {
-    if (t.special || t.needs_segments() || stage_ != stage::open || fleet_.may_grow() || !ledger_.takes_quickly(t)) return false;
+    if (t.special || stage_ != stage::open || fleet_.may_grow() || !ledger_.takes_quickly(t)) return false;
     if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
     if (chosen_.none) return ledger_.submit_quickly(t, now), true;
     worker_record& w = *chosen_.worker;
     if (ledger_.queued() != 0 || !active_.contains(w.index) || w.waker.looks_asleep(w.mailbox())) return false;
+    if (t.needs_segments() && send_segments(w, t) != 0) return false;
     --chosen_.more;
     ledger_.submit_issued(t, now);
     hand_over(w, t, now);
@@ -106,6 +107,18 @@ public:
     each_active([&](const worker_record& w) { longest = std::max(longest, w.unfinished()); });
     if (longest < 8) return {};
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(longest) * fleet_.pace.task_ns()));
+  }
+
+  /// How long the rings will last, each without the task that its worker runs; 0 where one might run dry, or where the front
+  /// end has no CPU of its own to look from.
+  std::chrono::nanoseconds long_backlog() const noexcept {
+    if (fleet_.pace.crowded()) return {};
+    std::size_t shortest = shm::ring_slots;
+    each_active([&](const worker_record& w) {
+      if (w.load() != 0) shortest = std::min(shortest, w.unfinished());
+    });
+    if (shortest < 2 || shortest == shm::ring_slots) return {};
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(shortest - 1) * fleet_.pace.task_ns()));
   }
 
   void add_heads(head_set& set) const noexcept {
@@ -362,7 +375,6 @@ private:
       if (w.load() == 0) watchdog_.kill_now(w, now);
       return true;
     }
-    w.deaf_since = time_point::max();
     ledger_.dequeue(t);
     if (error != 0) {
       ledger_.finish_issued(t, os::system_code(error), "the argument memory could not be sent to a worker");
@@ -373,6 +385,7 @@ private:
   }
 
   void hand_over(worker_record& w, task_record& t, time_point now) noexcept {
+    w.deaf_since = time_point::max();
     if (w.unfinished() == 0) {
       w.active_at = now;
       watchdog_.new_head(w, t, now);

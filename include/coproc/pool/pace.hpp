@@ -20,6 +20,8 @@ public:
   /// `crowded`: the workers alone can keep all CPUs busy, so that the front end may have to wait for one.
   explicit pace(bool crowded) noexcept : crowded_(crowded) {}
 
+  bool crowded() const noexcept { return crowded_; }
+
   double task_ns() const noexcept { return task_ns_; }
 
   /// How many tasks the ring of a worker should hold.

@@ -75,18 +75,20 @@ private:
   }
 
   static void unburden(task_record& t) noexcept {
-    if (t.result_owner) {
-      if (!t.result_inline()) t.result_owner->free_result(t.result_group);
-      if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
-      t.result_owner.reset();
+    if (std::exchange(t.encumbered, false)) {
+      if (t.result_owner) {
+        if (!t.result_inline()) t.result_owner->free_result(t.result_group);
+        if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
+        t.result_owner.reset();
+      }
+      t.exit.reset();
+      t.error_text = nullptr;
+      if (std::exchange(t.unprepared, nullptr)) t.block.reset(); // a block that call.location never came to speak of
     }
-    t.exit.reset();
-    t.error_text = nullptr;
-    t.unprepared = nullptr;
-    t.encumbered = false;
-    t.block.reset();
-    t.lent.clear();
-    t.call.location = 0;
+    if (std::exchange(t.call.location, 0) != 0) {
+      t.block.reset();
+      t.lent.clear();
+    }
     if (std::exchange(t.special, false)) t.terms = {};
   }
 
