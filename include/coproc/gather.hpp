@@ -8,9 +8,9 @@
 
 #include <cstddef>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <optional>
-#include <ranges>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -18,6 +18,12 @@
 namespace coproc {
 
 namespace detail {
+
+// std::ranges::input_range and the like, from <iterator> alone: <ranges> costs the compiler something.
+template <class Range>
+using iterator_of = decltype(std::ranges::begin(std::declval<Range&>()));
+template <class Range>
+concept input_range = std::input_iterator<iterator_of<Range>> && requires(Range& r) { std::ranges::end(r); };
 
 template <class... A, std::size_t... I>
 net::awaitable<std::tuple<value_t<awaited_t<A>>...>> gather_tuple(std::tuple<A...> children,
@@ -72,10 +78,10 @@ template <awaitable_like... A>
 
 /// The same for a range of children, whose elements are moved from: a vector of the results, in order.
 template <class Range>
-  requires std::ranges::input_range<Range> && awaitable_like<std::ranges::range_value_t<Range>>
+  requires detail::input_range<Range> && awaitable_like<std::iter_value_t<detail::iterator_of<Range>>>
 [[nodiscard]] auto gather(Range&& range) {
-  std::vector<std::ranges::range_value_t<Range>> children;
-  if constexpr (std::ranges::sized_range<Range>) children.reserve(static_cast<std::size_t>(std::ranges::size(range)));
+  std::vector<std::iter_value_t<detail::iterator_of<Range>>> children;
+  if constexpr (requires { std::ranges::size(range); }) children.reserve(static_cast<std::size_t>(std::ranges::size(range)));
   const auto end = std::ranges::end(range);
   for (auto it = std::ranges::begin(range); it != end; ++it) children.push_back(std::ranges::iter_move(it));
   return detail::gather_vector(std::move(children));

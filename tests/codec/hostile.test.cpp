@@ -8,6 +8,7 @@
 #include <array>
 #include <atomic>
 #include <catch2/catch.hpp>
+#include <complex>
 #include <cstdlib>
 #include <new>
 #include <random>

@@ -8,7 +8,6 @@
 #include <array>
 #include <bitset>
 #include <chrono>
-#include <complex>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -122,18 +121,29 @@ struct std_codec<std::chrono::time_point<Clock, Duration>> {
   static time_point decode(reader& r) { return time_point(detail::decode<Duration>(r)); }
 };
 
+/// std::complex<T>, known by what it does, because <complex> costs the compiler a tenth of Asio. Whatever type this is, it
+/// has room for two numbers, and real() and imag() return those that it was made of: so it is nothing but these.
 template <class T>
-struct std_codec<std::complex<T>> {
-  using elements = type_list<T>;
-  static constexpr std::size_t min_bytes = 2 * detail::min_bytes<T>();
+concept complex_number = std::is_trivially_copyable_v<T> && requires(const T& c) {
+  requires std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);
+  requires std::is_same_v<decltype(c.real()), typename T::value_type>;
+  requires std::is_same_v<decltype(c.imag()), typename T::value_type>;
+  requires std::bool_constant<T(1, 2).real() == 1 && T(1, 2).imag() == 2>::value;
+};
 
-  static void encode(writer& w, const std::complex<T>& c) {
-    detail::encode<T>(w, c.real());
-    detail::encode<T>(w, c.imag());
+template <complex_number T>
+struct std_codec<T> {
+  using number = typename T::value_type;
+  using elements = type_list<number>;
+  static constexpr std::size_t min_bytes = 2 * detail::min_bytes<number>();
+
+  static void encode(writer& w, const T& c) {
+    detail::encode<number>(w, c.real());
+    detail::encode<number>(w, c.imag());
   }
-  static std::complex<T> decode(reader& r) {
-    const T real = detail::decode<T>(r);
-    return {real, detail::decode<T>(r)};
+  static T decode(reader& r) {
+    const auto real = detail::decode<number>(r);
+    return {real, detail::decode<number>(r)};
   }
 };
 
