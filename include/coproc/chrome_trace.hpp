@@ -6,10 +6,12 @@
 #include <coproc/pool/trace_event.hpp>
 
 #include <chrono>
+#include <concepts>
 #include <memory>
 #include <mutex>
 #include <ostream>
 #include <string>
+#include <type_traits>
 
 #include <fmt/core.h>
 
@@ -22,9 +24,14 @@ namespace coproc {
 /// \par Source    "Trace Event Format", Google: ph X is a complete event, i an instant, M metadata; ts and dur are in us
 class chrome_trace {
 public:
-  explicit chrome_trace(std::ostream& out) : writer_(std::make_shared<writer>(out)) {}
+  template <class Stream>
+    requires std::convertible_to<Stream&, std::ostream&>
+  explicit chrome_trace(Stream& out) : writer_(std::make_shared<writer>(out)) {}
 
-  void operator()(const trace_event& e) const { writer_->write(e); }
+  template <class Event = trace_event>
+  void operator()(const std::type_identity_t<Event>& e) const {
+    writer_->write(e);
+  }
   void close() const { writer_->close(); }
 
 private:
@@ -33,8 +40,9 @@ private:
     explicit writer(std::ostream& out) : out_(out) { out_ << "[\n"; }
     ~writer() { close(); }
 
-    void write(const trace_event& e) {
-      using kind = trace_event::kind;
+    template <class Event> // so that only a file that writes a trace compiles the texts
+    void write(const Event& e) {
+      using kind = typename Event::kind;
       std::lock_guard lock(mutex_);
       if (closed_) return;
       text_.clear();

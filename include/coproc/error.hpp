@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 #include <sys/types.h>
+#include <type_traits>
 #include <utility>
 
 #include <fmt/core.h>
@@ -160,7 +161,9 @@ struct worker_exit {
 /// The worker died. started() == false: the worker's own mailbox word said that it had not begun this task.
 class worker_lost : public pool_error {
 public:
-  worker_lost(const worker_exit& how, bool started, const std::string& more = {});
+  template <class Exit = worker_exit> // so that only a file that makes one compiles the text
+  worker_lost(const std::type_identity_t<Exit>& how, bool started, const std::string& more = {})
+      : pool_error(make_error_code(errc::worker_lost), describe(how, started) + more), exit_(how), started_(started) {}
 
   pid_t pid() const noexcept { return exit_.pid; }
   bool started() const noexcept { return started_; }
@@ -170,7 +173,8 @@ public:
   const worker_exit& exit() const noexcept { return exit_; }
 
 private:
-  static std::string describe(const worker_exit& how, bool started);
+  template <class Exit>
+  static std::string describe(const Exit& how, bool started);
 
   worker_exit exit_;
   bool started_;
@@ -224,10 +228,8 @@ inline net::error_code code_of(const std::exception_ptr& e) noexcept {
   }
 }
 
-inline worker_lost::worker_lost(const worker_exit& how, bool started, const std::string& more)
-    : pool_error(make_error_code(errc::worker_lost), describe(how, started) + more), exit_(how), started_(started) {}
-
-inline std::string worker_lost::describe(const worker_exit& how, bool started) {
+template <class Exit>
+std::string worker_lost::describe(const Exit& how, bool started) {
   std::string end;
   if (how.signal != 0)
     end = fmt::format("was killed by signal {} ({})", how.signal, ::strsignal(how.signal));

@@ -30,13 +30,13 @@
 #include <utility>
 #include <variant>
 
-#include <fmt/core.h>
-
 namespace coproc::detail {
 
 /// The types that arrive as themselves (coproc's own) or as remote<E>. An exception travels as the first one in the
 /// list that it is, so derived ones stand first. std::regex_error is left out, as <regex> costs too much: it arrives as
 /// a std::runtime_error whose type_name() says so.
+///
+/// What encodes and decodes takes the list as a parameter, so that only files that run tasks compile it for each of these.
 using known_exceptions =
     type_list<bad_payload, task_timeout, timed_out, worker_lost, pool_error, std::filesystem::filesystem_error,
               std::ios_base::failure, std::system_error, std::domain_error, std::invalid_argument, std::length_error,
@@ -52,24 +52,27 @@ enum : std::uint8_t { tag_std_exception = 254, tag_other = 255 };
 inline constexpr std::size_t max_exception_text = 64 * 1024;
 
 // Asked inside a catch block only.
-inline std::string current_exception_type() {
+template <class Text>
+Text current_exception_type() {
   const std::type_info* type = abi::__cxa_current_exception_type();
   if (type == nullptr) return "an exception of another language";
-  const std::unique_ptr<char, decltype(&std::free)> name(abi::__cxa_demangle(type->name(), nullptr, nullptr, nullptr),
-                                                         &std::free);
-  return name ? name.get() : type->name();
+  char* const name = abi::__cxa_demangle(type->name(), nullptr, nullptr, nullptr);
+  if (name == nullptr) return type->name();
+  const std::unique_ptr<typename Text::value_type, decltype(&std::free)> owner(name, &std::free);
+  return name;
 }
 
+template <class Known>
 class exception_encoder {
 public:
   exception_encoder(writer& w, std::size_t max_text) : w_(w), max_text_(max_text) {}
 
   void encode_current() {
-    const std::string type = current_exception_type();
+    const auto type = current_exception_type<std::string>();
     try {
       throw;
     } catch (const std::exception& e) {
-      encode_first(e, type, known_exceptions());
+      encode_first(e, type, Known());
     } catch (...) {
       head(tag_other, type, nullptr);
     }
@@ -129,10 +132,11 @@ private:
 
 /// Encodes the exception that the calling catch block handles. It first tries in full, then, if the writer cannot grow,
 /// with shorter texts; if not even those fit, it leaves nothing, which decodes as bad_payload.
-inline void encode_exception(writer& w) noexcept {
+template <class Known = known_exceptions>
+void encode_exception(writer& w) noexcept {
   for (const std::size_t max_text : {max_exception_text, std::size_t{64}, std::size_t{0}}) {
     try {
-      exception_encoder(w, max_text).encode_current();
+      exception_encoder<Known>(w, max_text).encode_current();
       return;
     } catch (...) {
       w.rewind();
@@ -140,6 +144,7 @@ inline void encode_exception(writer& w) noexcept {
   }
 }
 
+template <class Known>
 class exception_decoder {
 public:
   explicit exception_decoder(reader& r) : r_(r) {}
@@ -150,10 +155,10 @@ public:
     what_ = r_.get<std::string>();
     if (tag == tag_std_exception) return finish<remote<std::exception>>(std::move(type_), std::move(what_));
     if (tag == tag_other) {
-      if (what_.empty()) what_ = fmt::format("the task threw {}", type_);
+      if (what_.empty()) what_ = "the task threw " + type_;
       return finish<remote_exception>(std::move(type_), what_);
     }
-    return decode_as(tag, known_exceptions());
+    return decode_as(tag, Known());
   }
 
 private:
@@ -251,10 +256,11 @@ private:
 
 /// The exception that encode_exception wrote: coproc's own types as they were, standard ones as remote<E>, all others
 /// as remote_exception; bad_payload if the bytes are none of these.
-inline std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept {
+template <class Known = known_exceptions>
+std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept {
   try {
     reader r(bytes);
-    return exception_decoder(r).decode();
+    return exception_decoder<Known>(r).decode();
   } catch (...) {
     return std::current_exception();
   }

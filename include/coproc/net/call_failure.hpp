@@ -14,7 +14,9 @@ namespace coproc::detail {
 
 inline double seconds(duration d) noexcept { return std::chrono::duration<double>(d).count(); }
 
-inline std::string killed_at_timeout(const pool::task_record& t) {
+// Templates from here on, so that a file which runs no task does not compile the texts.
+template <class Record>
+std::string killed_at_timeout(const Record& t) {
   const std::string limit = fmt::format("the timeout is {} s", seconds(t.terms.timeout));
   if (!t.exit) return limit;
   const char* const how = t.exit->signal == SIGTERM   ? "SIGTERM"
@@ -23,14 +25,16 @@ inline std::string killed_at_timeout(const pool::task_record& t) {
   return fmt::format("{}; worker {} was ended by {}", limit, t.exit->pid, how);
 }
 
-inline std::string retries_of(const pool::task_record& t) {
+template <class Record>
+std::string retries_of(const Record& t) {
   if (t.terms.retries_refused) return "; not retried, because retry_on is not retry::idempotent and it may have run";
   if (t.special && t.retries != 0) return fmt::format("; it was run {} times", t.retries + 1);
   return {};
 }
 
 // A task that gave up when it saw the stop token timed out; any other exception of it stays what it is.
-inline std::exception_ptr failure_after_soft_timeout(const pool::task_record& t) {
+template <class Record>
+std::exception_ptr failure_after_soft_timeout(const Record& t) {
   const std::exception_ptr e = decode_exception(t.result_bytes());
   if (code_of(e) != net::error::operation_aborted) return e;
   return std::make_exception_ptr(
@@ -39,7 +43,8 @@ inline std::exception_ptr failure_after_soft_timeout(const pool::task_record& t)
 }
 
 /// The exception for every end of a task but success.
-inline std::exception_ptr failure_of(const pool::task_record& t) noexcept {
+template <class Record>
+std::exception_ptr failure_of(const Record& t) noexcept {
   try {
     switch (t.outcome) {
     case pool::verdict::exception:

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Checks pool_options and task_options and fills in the defaults that depend on the machine. Front end, in the pool's
 // constructor and before each call. Everything throws std::invalid_argument naming the member, its value and its range.
+// Templates, because texts cost the compiler much where none is made: each fmt::format is checked and instantiated.
 #pragma once
 
 #include <coproc/net/pool_core.hpp>
@@ -9,12 +10,14 @@
 #include <coproc/pool/scramble.hpp>
 
 #include <algorithm>
+#include <concepts>
 #include <stdexcept>
 #include <string>
 
 namespace coproc::detail {
 
-inline std::uint64_t checked(count c, const char* name, std::uint64_t fallback, std::uint64_t low, std::uint64_t high) {
+template <std::same_as<count> Count>
+std::uint64_t checked(Count c, const char* name, std::uint64_t fallback, std::uint64_t low, std::uint64_t high) {
   if (c.value < 0) throw std::invalid_argument(fmt::format("coproc: {} is negative ({})", name, c.value));
   const auto value = c.value == 0 ? fallback : static_cast<std::uint64_t>(c.value);
   if (value < low || value > high)
@@ -22,14 +25,16 @@ inline std::uint64_t checked(count c, const char* name, std::uint64_t fallback, 
   return value;
 }
 
-inline duration checked(duration d, const char* name) {
+template <std::same_as<duration> Duration>
+Duration checked(Duration d, const char* name) {
   if (d <= duration::zero())
     throw std::invalid_argument(fmt::format("coproc: {} is {} ns; it must be positive (coproc::unlimited: no limit)", name,
                                             d.count()));
   return d;
 }
 
-inline void check_queue(const pool_options& o, pool::dispatcher_limits& l, unsigned cpus) {
+template <class Options, class Limits>
+void check_queue(const Options& o, Limits& l, unsigned cpus) {
   constexpr std::uint64_t most_workers = 1024;
   l.max_workers = static_cast<unsigned>(checked(o.max_workers, "pool_options::max_workers",
                                                 std::min<std::uint64_t>(cpus, most_workers), 1, most_workers));
@@ -42,7 +47,8 @@ inline void check_queue(const pool_options& o, pool::dispatcher_limits& l, unsig
                               std::max<std::uint64_t>(os::usable_memory_bytes() / 4, 1 << 20), 1, 1ull << 50);
 }
 
-inline void check_life(const pool_options& o, pool::dispatcher_limits& l) {
+template <class Options, class Limits>
+void check_life(const Options& o, Limits& l) {
   constexpr std::uint64_t any = 1ull << 62;
   l.max_tasks_per_child = checked(o.max_tasks_per_child, "pool_options::max_tasks_per_child", 0, 0, any);
   l.max_tasks_jitter = checked(o.max_tasks_jitter, "pool_options::max_tasks_jitter", 0, 0, any);
@@ -63,7 +69,8 @@ inline void check_life(const pool_options& o, pool::dispatcher_limits& l) {
   l.kill_grace = checked(o.kill_grace, "pool_options::kill_grace");
 }
 
-inline pool::worker_settings worker_settings_of(const pool_options& o, const pool::dispatcher_limits& l) {
+template <class Options>
+pool::worker_settings worker_settings_of(const Options& o, const pool::dispatcher_limits& l) {
   pool::worker_settings w;
   w.initializer = o.initializer;
   w.finalizer = o.finalizer;
@@ -81,7 +88,8 @@ inline pool::worker_settings worker_settings_of(const pool_options& o, const poo
   return w;
 }
 
-inline resolved_options resolve(const pool_options& o) {
+template <std::same_as<pool_options> Options>
+resolved_options resolve(const Options& o) {
   resolved_options r;
   auto& l = r.host.limits;
   l.usable_cpus = os::usable_cpus();
@@ -107,7 +115,8 @@ inline std::int16_t home_of(std::uint64_t key, unsigned workers) noexcept {
   return static_cast<std::int16_t>(pool::scramble(key) % workers);
 }
 
-inline pool::task_terms resolve(const task_options& o, unsigned workers) {
+template <std::same_as<task_options> Options>
+pool::task_terms resolve(const Options& o, unsigned workers) {
   pool::task_terms t;
   t.timeout = checked(o.timeout, "task_options::timeout");
   t.queue_timeout = checked(o.queue_timeout, "task_options::queue_timeout");

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <unistd.h>
 #include <vector>
 
@@ -30,7 +31,8 @@ inline std::string read_small_file(const std::string& path) {
 }
 
 /// The cgroup path of this process from /proc/self/cgroup for controller `name` (v1), or for the unified tree ("").
-inline std::optional<std::string> cgroup_path(std::string_view proc_self_cgroup, std::string_view name) {
+template <class Text = std::string> // so that only a file that makes a pool compiles it, as what follows
+std::optional<Text> cgroup_path(std::string_view proc_self_cgroup, std::string_view name) {
   std::size_t begin = 0;
   while (begin < proc_self_cgroup.size()) {
     const std::size_t end = std::min(proc_self_cgroup.find('\n', begin), proc_self_cgroup.size());
@@ -41,12 +43,12 @@ inline std::optional<std::string> cgroup_path(std::string_view proc_self_cgroup,
     if (second == line.npos) continue;
     std::string_view controllers = line.substr(first + 1, second - first - 1);
     if (name.empty()) {
-      if (controllers.empty()) return std::string(line.substr(second + 1));
+      if (controllers.empty()) return Text(line.substr(second + 1));
       continue;
     }
     while (!controllers.empty()) {
       const std::size_t comma = std::min(controllers.find(','), controllers.size());
-      if (controllers.substr(0, comma) == name) return std::string(line.substr(second + 1));
+      if (controllers.substr(0, comma) == name) return Text(line.substr(second + 1));
       controllers.remove_prefix(std::min(comma + 1, controllers.size()));
     }
   }
@@ -54,7 +56,8 @@ inline std::optional<std::string> cgroup_path(std::string_view proc_self_cgroup,
 }
 
 /// CPUs' worth of quota in a v2 `cpu.max` ("max 100000", "150000 100000"); empty: no limit.
-inline std::optional<double> parse_cpu_max(const std::string& text) {
+template <class Text = std::string>
+std::optional<double> parse_cpu_max(const std::type_identity_t<Text>& text) {
   char* end = nullptr;
   const double quota = std::strtod(text.c_str(), &end);
   if (end == text.c_str() || quota <= 0) return {};
@@ -89,7 +92,8 @@ inline long system_value(int name) noexcept {
 }
 
 /// CPUs that this process can use at once: affinity mask, then cgroup quota rounded up; at least 1.
-inline unsigned usable_cpus() {
+template <class Text = std::string>
+unsigned usable_cpus() {
   unsigned cpus = 1;
   std::vector<unsigned char> mask(1 << 13); // 65,536 CPUs
   if (get_affinity(mask) == 0)
@@ -98,14 +102,15 @@ inline unsigned usable_cpus() {
     cpus = static_cast<unsigned>(online);
 
   double quota = std::numeric_limits<double>::infinity();
-  const std::string groups = read_small_file("/proc/self/cgroup");
-  if (const auto path = cgroup_path(groups, ""))
-    detail::each_level("/sys/fs/cgroup", *path, [&](const std::string& dir) {
-      if (const auto limit = parse_cpu_max(read_small_file(dir + "/cpu.max"))) quota = std::min(quota, *limit);
+  const Text groups = read_small_file("/proc/self/cgroup");
+  if (const auto path = cgroup_path<Text>(groups, ""))
+    detail::each_level("/sys/fs/cgroup", *path, [&](const Text& dir) {
+      if (const auto limit = parse_cpu_max<Text>(read_small_file(dir + "/cpu.max"))) quota = std::min(quota, *limit);
     });
-  if (const auto path = cgroup_path(groups, "cpu"))
-    detail::each_level("/sys/fs/cgroup/cpu", *path, [&](const std::string& dir) {
-      const auto limit = parse_cpu_max(read_small_file(dir + "/cpu.cfs_quota_us") + " " + read_small_file(dir + "/cpu.cfs_period_us"));
+  if (const auto path = cgroup_path<Text>(groups, "cpu"))
+    detail::each_level("/sys/fs/cgroup/cpu", *path, [&](const Text& dir) {
+      const auto limit = parse_cpu_max<Text>(read_small_file(dir + "/cpu.cfs_quota_us") + " " +
+                                             read_small_file(dir + "/cpu.cfs_period_us"));
       if (limit) quota = std::min(quota, *limit);
     });
   if (quota < cpus) cpus = static_cast<unsigned>(quota + 0.999);
@@ -113,8 +118,9 @@ inline unsigned usable_cpus() {
 }
 
 /// Pins this process to one of the CPUs that it may use, the index-th modulo their number. Throws pool_error.
-inline void pin_to_usable_cpu(unsigned index) {
-  std::vector<unsigned char> mask(1 << 13), one(1 << 13);
+template <class Mask = std::vector<unsigned char>>
+void pin_to_usable_cpu(unsigned index) {
+  Mask mask(1 << 13), one(1 << 13);
   auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
   auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
   if (get_affinity(mask) != 0) throw_errno("sched_getaffinity");
@@ -129,21 +135,22 @@ inline void pin_to_usable_cpu(unsigned index) {
 }
 
 /// Bytes of memory that this process may use: the tightest cgroup limit, or the RAM, or, if nobody knows, a gigabyte.
-inline std::uint64_t usable_memory_bytes() {
+template <class Text = std::string>
+std::uint64_t usable_memory_bytes() {
   const long pages = system_value(_SC_PHYS_PAGES), page_bytes = system_value(_SC_PAGESIZE);
   std::uint64_t bytes = std::uint64_t{1} << 30;
   if (pages > 0 && page_bytes > 0) bytes = static_cast<std::uint64_t>(pages) * static_cast<std::uint64_t>(page_bytes);
-  const auto limit = [&](const std::string& file) {
-    const std::string text = read_small_file(file);
+  const auto limit = [&](const Text& file) {
+    const Text text = read_small_file(file);
     if (text.empty() || text[0] < '0' || text[0] > '9') return; // "max", or no such file
     const std::uint64_t value = std::strtoull(text.c_str(), nullptr, 10);
     if (value != 0) bytes = std::min(bytes, value);
   };
-  const std::string groups = read_small_file("/proc/self/cgroup");
-  if (const auto path = cgroup_path(groups, ""))
-    detail::each_level("/sys/fs/cgroup", *path, [&](const std::string& dir) { limit(dir + "/memory.max"); });
-  if (const auto path = cgroup_path(groups, "memory"))
-    detail::each_level("/sys/fs/cgroup/memory", *path, [&](const std::string& dir) { limit(dir + "/memory.limit_in_bytes"); });
+  const Text groups = read_small_file("/proc/self/cgroup");
+  if (const auto path = cgroup_path<Text>(groups, ""))
+    detail::each_level("/sys/fs/cgroup", *path, [&](const Text& dir) { limit(dir + "/memory.max"); });
+  if (const auto path = cgroup_path<Text>(groups, "memory"))
+    detail::each_level("/sys/fs/cgroup/memory", *path, [&](const Text& dir) { limit(dir + "/memory.limit_in_bytes"); });
   return bytes;
 }
 
