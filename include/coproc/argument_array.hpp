@@ -28,6 +28,11 @@ consteval bool verify_array_element() {
   }
 }
 
+template <class Core>
+std::shared_ptr<const pool::lent_block> lend(const std::shared_ptr<Core>& from, std::size_t count, std::size_t element_bytes) {
+  return from->lend(count, element_bytes);
+}
+
 } // namespace detail
 
 /// An array of T in memory that all workers of one pool can map, read-only there. A call that is given it copies nothing:
@@ -58,7 +63,7 @@ public:
   ///              in a forked copy of the process that made the pool, workers included. pool_error with a system code:
   ///              descriptors or memory
   argument_array(const process_pool& pool, std::size_t count)
-      : memory_(pool.core()->lend(count, sizeof(T))), size_(count) {}
+      : memory_(detail::lend(pool.core(), count, sizeof(T))), size_(count) {}
 
   // A moved-from handle is still one: there is no empty state.
   argument_array(const argument_array&) = default;

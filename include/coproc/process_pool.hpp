@@ -44,7 +44,8 @@ private:
 template <class P>
 concept process_bridge = std::convertible_to<P, pool_ref>;
 
-/// Pre-forked worker processes.
+/// The members of process_pool. They are a template's so that a file compiles those that it calls, and the engine behind them
+/// only if it makes a pool.
 /// \par Threads   distinct calls from any threads at once; construction and destruction on one
 /// \par Lifetime  the execution context must live when the pool is made; after that either may go first. Destroying the
 ///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
@@ -53,7 +54,8 @@ concept process_bridge = std::convertible_to<P, pool_ref>;
 ///                shutdown() first lets tasks finish.
 /// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
 ///                inside its own tasks, every call completes with errc::wrong_process
-class process_pool {
+template <class Core>
+class basic_process_pool {
 public:
   using executor_type = net::any_io_executor;
 
@@ -61,40 +63,31 @@ public:
   /// \par Errors  std::invalid_argument: an option is out of range. pool_error(worker_start_failed): the process has
   ///              threads, preload failed, or a process could not be started. pool_error with a system code: descriptors
   ///              or memory. Whatever is thrown, nothing is left behind
-  explicit process_pool(executor_type ex, const pool_options& options = {})
-      : core_(std::make_shared<pool_core>(std::move(ex), detail::resolve(options))) {
+  explicit basic_process_pool(executor_type ex, const pool_options& options = {})
+      : core_(std::make_shared<Core>(std::move(ex), detail::resolve(options))) {
     core_->start();
   }
 
   template <class Context>
     requires std::convertible_to<Context&, net::execution_context&>
-  explicit process_pool(Context& context, const pool_options& options = {})
-      : process_pool(executor_type(context.get_executor()), options) {}
+  explicit basic_process_pool(Context& context, const pool_options& options = {})
+      : basic_process_pool(executor_type(context.get_executor()), options) {}
 
-  process_pool(const process_pool&) = delete;
-  process_pool& operator=(const process_pool&) = delete;
-
-  ~process_pool() {
-    // In a forked copy the epoll and the sockets still belong to the original: touching them would break it. They are
-    // leaked there on purpose.
-    if (!core_->is_own_process())
-      static_cast<void>(new std::shared_ptr<pool_core>(std::move(core_)));
-    else
-      core_->stop();
-  }
+  basic_process_pool(const basic_process_pool&) = delete;
+  basic_process_pool& operator=(const basic_process_pool&) = delete;
 
   /// Where completions run when a handler names no executor of its own; never where tasks run.
   executor_type get_executor() const noexcept { return core_->executor(); }
 
   /// This pool with options for the calls made through the returned reference.
-  pool_ref with(const task_options& options) const& noexcept { return pool_ref(*this, options); }
+  pool_ref with(const task_options& options) const& noexcept { return pool_ref(self(), options); }
   pool_ref with(const task_options&) const&& = delete;
 
   /// Starts fn(args...) now and returns a task<R>, which is an awaitable<R>. Never waits for room: when max_queue is
   /// reached the task completes with queue_full. Arguments behave as decay-copied before the call returns.
   template <class F, class... A>
   [[nodiscard]] auto submit(F fn, A&&... args) const {
-    return pool_ref(*this).submit(std::move(fn), std::forward<A>(args)...);
+    return pool_ref(self()).submit(std::move(fn), std::forward<A>(args)...);
   }
 
   // ---- the end; all idempotent, in any order, from any thread, also inside a handler, never blocking
@@ -106,9 +99,9 @@ public:
   /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
   /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  template <class Signature = void(std::exception_ptr)> // so that only a file that calls it compiles it
   net::awaitable<void> shutdown(duration drain_for = unlimited) {
-    return net::async_initiate<const net::use_awaitable_t<>, Signature>(initiate_shutdown{core_}, net::use_awaitable, drain_for);
+    return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
+        initiate_shutdown{core_}, net::use_awaitable, drain_for);
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception is operation_aborted, if any
@@ -137,12 +130,22 @@ public:
   /// that run the pool's executor; it must not throw
   void trace(std::function<void(const trace_event&)> sink) { core_->trace(std::move(sink)); }
 
-  const std::shared_ptr<pool_core>& core() const noexcept { return core_; }
+  const std::shared_ptr<Core>& core() const noexcept { return core_; }
+
+protected:
+  ~basic_process_pool() {
+    // In a forked copy the epoll and the sockets still belong to the original: touching them would break it. They are
+    // leaked there on purpose.
+    if (!core_->is_own_process())
+      static_cast<void>(new std::shared_ptr<Core>(std::move(core_)));
+    else
+      core_->stop();
+  }
 
 private:
   struct initiate_shutdown {
     using executor_type = net::any_io_executor;
-    std::shared_ptr<pool_core> core;
+    std::shared_ptr<Core> core;
     executor_type get_executor() const noexcept { return core->executor(); }
 
     template <class Handler>
@@ -151,7 +154,15 @@ private:
     }
   };
 
-  std::shared_ptr<pool_core> core_;
+  const process_pool& self() const noexcept { return static_cast<const process_pool&>(*this); }
+
+  std::shared_ptr<Core> core_;
+};
+
+/// Pre-forked worker processes: an I/O object as those of Asio, whose members basic_process_pool describes.
+class process_pool : public basic_process_pool<pool_core> {
+public:
+  using basic_process_pool::basic_process_pool;
 };
 
 } // namespace coproc

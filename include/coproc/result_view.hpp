@@ -30,8 +30,9 @@ consteval bool verify_view_element() {
 }
 
 /// Memory that a worker lends to the front end; where there is none, the heap's.
-inline std::shared_ptr<std::byte> allocate_result_memory(std::size_t bytes, std::size_t alignment) {
-  if (pool::view_lender* const views = pool::this_worker_context.views)
+template <class Lender = pool::view_lender> // so that only a file that makes such a result compiles it
+std::shared_ptr<std::byte> allocate_result_memory(std::size_t bytes, std::size_t alignment) {
+  if (Lender* const views = pool::this_worker_context.views)
     if (std::byte* const p = views->allocate(bytes, alignment)) return {p, [views](std::byte* q) { views->drop(q); }};
   return {static_cast<std::byte*>(::operator new(bytes, std::align_val_t(alignment))),
           [alignment](std::byte* q) { ::operator delete(q, std::align_val_t(alignment)); }};

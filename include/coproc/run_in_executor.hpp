@@ -54,9 +54,10 @@ struct initiate_prepared {
   }
 };
 
+template <class Core>
 struct initiate_work {
   using executor_type = net::any_io_executor;
-  std::shared_ptr<pool_core> core;
+  std::shared_ptr<Core> core;
   pool_ref pool;
   executor_type get_executor() const noexcept { return core->executor(); }
 
@@ -130,7 +131,7 @@ auto async_run(pool_ref pool, work_item<F, A...> item, Token&& token = Token()) 
   using R = typename work_item<F, A...>::result_type;
   if constexpr (detail::verify_callback_result<R>())
     return net::async_initiate<Token, detail::completion_signature<R>>(
-        detail::initiate_work{pool.pool().core(), pool}, token, std::move(item));
+        detail::initiate_work<pool_core>{pool.pool().core(), pool}, token, std::move(item));
 }
 
 } // namespace coproc

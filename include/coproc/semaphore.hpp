@@ -15,17 +15,18 @@
 
 namespace coproc {
 
-/// n permits, handed out in the order in which they were asked for.
+/// The members of semaphore. They are a template's so that a file compiles those that it calls.
 /// \par Threads    safe to use from several threads
 /// \par Completes  exactly once, never inside the initiating call, on the handler's executor; waiting keeps run() going
 /// \par Cancel     any type withdraws an operation that waits: operation_aborted, and no permit is lost
 /// \par Lifetime   permits may outlive the semaphore and the context. Destroying the semaphore completes what waits
 ///                 with operation_aborted; destroying the context first destroys it uninvoked.
-class semaphore {
+template <class Executor>
+class basic_semaphore {
   class state;
 
 public:
-  using executor_type = net::any_io_executor;
+  using executor_type = Executor;
 
   /// The right to go on, given back by its destructor. Move-only; a moved-from or default-made one is empty.
   class permit {
@@ -53,18 +54,18 @@ public:
 
   /// \par Errors  std::invalid_argument unless n is at least 1
   template <executor_or_context Where>
-  semaphore(Where&& where, count n);
+  basic_semaphore(Where&& where, count n);
 
-  semaphore(semaphore&&) noexcept = default;
-  semaphore& operator=(semaphore&& other) noexcept;
-  ~semaphore();
+  basic_semaphore(basic_semaphore&&) noexcept = default;
+  basic_semaphore& operator=(basic_semaphore&& other) noexcept;
+  ~basic_semaphore();
 
   executor_type get_executor() const noexcept;
 
   /// Waits for a permit.
-  template <class Signature = void(net::error_code, permit)> // so that only a file that calls it compiles it
   net::awaitable<permit> acquire() {
-    return net::async_initiate<const net::use_awaitable_t<>, Signature>(initiation{state_}, net::use_awaitable);
+    return net::async_initiate<const net::use_awaitable_t<>, void(net::error_code, permit)>(
+        initiation{state_}, net::use_awaitable);
   }
 
   /// As acquire. \par Signature  void(error_code, semaphore::permit); the permit is empty when there is an error
@@ -78,7 +79,7 @@ public:
 
 private:
   struct initiation {
-    using executor_type = net::any_io_executor;
+    using executor_type = Executor;
     executor_type get_executor() const noexcept;
     template <class Handler>
     void operator()(Handler handler) const;
@@ -90,39 +91,41 @@ private:
 };
 
 // Whoever waits does so because free_ == 0.
-class semaphore::state final : public waitable_state<state> {
+template <class Executor>
+class basic_semaphore<Executor>::state final : public waitable_state<state> {
+  using base = waitable_state<state>;
   using signature = void(net::error_code, permit);
 
   struct waiter : operation<signature>, waiter_links<waiter> {
-    explicit waiter(function f) : operation(f) {}
+    explicit waiter(typename operation<signature>::function f) : operation<signature>(f) {}
     static void abort(operation_ptr<waiter> op) {
       coproc::post(std::move(op), net::error_code(net::error::operation_aborted), permit());
     }
   };
 
 public:
-  state(net::any_io_executor ex, long long permits) : waitable_state(std::move(ex)), free_(permits) {}
+  state(Executor ex, long long permits) : base(std::move(ex)), free_(permits) {}
 
   std::optional<permit> try_acquire() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(this->mutex_);
     if (free_ == 0) return std::nullopt;
     --free_;
-    return permit(shared_from_this());
+    return permit(this->shared_from_this());
   }
 
   template <class Handler>
   void start_acquire(Handler handler) {
     const auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = make_operation<waiter>(std::move(handler), executor_, work_tracking::here);
+    auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
     bool granted = false;
-    op = settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
+    op = this->settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
       granted = !abandoned_ && free_ > 0;
       if (granted) --free_;
       return granted || abandoned_;
     });
     if (!op) return;
     if (granted)
-      coproc::post(std::move(op), net::error_code(), permit(shared_from_this()));
+      coproc::post(std::move(op), net::error_code(), permit(this->shared_from_this()));
     else
       waiter::abort(std::move(op));
   }
@@ -130,15 +133,15 @@ public:
   void give_back() {
     operation_ptr<waiter> next;
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(this->mutex_);
       next = waiters_.pop_front();
       if (!next) ++free_;
     }
-    if (next) coproc::post(std::move(next), net::error_code(), permit(shared_from_this()));
+    if (next) coproc::post(std::move(next), net::error_code(), permit(this->shared_from_this()));
   }
 
   void abandon() {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(this->mutex_);
     abandoned_ = true;
     auto waiting = waiters_.drain();
     lock.unlock();
@@ -146,7 +149,7 @@ public:
   }
 
   void drop_waiters() noexcept {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(this->mutex_);
     const auto waiting = waiters_.drain();
     lock.unlock();
   }
@@ -157,34 +160,54 @@ private:
   waiter_list<waiter> waiters_;
 };
 
-inline void semaphore::permit::release() noexcept {
+template <class Executor>
+void basic_semaphore<Executor>::permit::release() noexcept {
   if (auto from = std::exchange(from_, nullptr)) from->give_back();
 }
 
+template <class Executor>
 template <executor_or_context Where>
-semaphore::semaphore(Where&& where, count n) {
+basic_semaphore<Executor>::basic_semaphore(Where&& where, count n) {
   if (n.value < 1) throw std::invalid_argument("coproc: semaphore: n must be at least 1");
   state_ = state::make(executor_of(std::forward<Where>(where)), n.value);
 }
 
-inline semaphore& semaphore::operator=(semaphore&& other) noexcept {
+template <class Executor>
+basic_semaphore<Executor>& basic_semaphore<Executor>::operator=(basic_semaphore&& other) noexcept {
   if (auto old = std::exchange(state_, std::exchange(other.state_, nullptr))) old->abandon();
   return *this;
 }
 
-inline semaphore::~semaphore() {
+template <class Executor>
+basic_semaphore<Executor>::~basic_semaphore() {
   if (state_) state_->abandon();
 }
 
-inline net::any_io_executor semaphore::get_executor() const noexcept { return state_->executor(); }
+template <class Executor>
+Executor basic_semaphore<Executor>::get_executor() const noexcept {
+  return state_->executor();
+}
 
-inline std::optional<semaphore::permit> semaphore::try_acquire() { return state_->try_acquire(); }
+template <class Executor>
+std::optional<typename basic_semaphore<Executor>::permit> basic_semaphore<Executor>::try_acquire() {
+  return state_->try_acquire();
+}
 
-inline net::any_io_executor semaphore::initiation::get_executor() const noexcept { return shared->executor(); }
+template <class Executor>
+Executor basic_semaphore<Executor>::initiation::get_executor() const noexcept {
+  return shared->executor();
+}
 
+template <class Executor>
 template <class Handler>
-void semaphore::initiation::operator()(Handler handler) const {
+void basic_semaphore<Executor>::initiation::operator()(Handler handler) const {
   shared->start_acquire(std::move(handler));
 }
+
+/// n permits, handed out in the order in which they were asked for; basic_semaphore describes what it can do.
+class semaphore : public basic_semaphore<net::any_io_executor> {
+public:
+  using basic_semaphore::basic_semaphore;
+};
 
 } // namespace coproc

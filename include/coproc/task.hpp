@@ -18,8 +18,8 @@ namespace coproc {
 namespace detail {
 
 // The result of a started call, and whoever waits for it.
-template <class R>
-class task_state : public std::enable_shared_from_this<task_state<R>> {
+template <class R, class Core = pool_core>
+class task_state : public std::enable_shared_from_this<task_state<R, Core>> {
   using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
 
   struct waiter_base {
@@ -68,7 +68,7 @@ public:
     std::shared_ptr<task_state> state_;
   };
 
-  task_state(std::shared_ptr<pool_core> core, std::pair<pool::task_record*, std::uint64_t> identity)
+  task_state(std::shared_ptr<Core> core, std::pair<pool::task_record*, std::uint64_t> identity)
       : core_(std::move(core)), identity_(identity) {}
 
   void cancel(net::cancellation_type type) noexcept {
@@ -150,7 +150,7 @@ private:
     w->deliver(std::move(e), std::move(v));
   }
 
-  const std::shared_ptr<pool_core> core_;
+  const std::shared_ptr<Core> core_;
   const std::pair<pool::task_record*, std::uint64_t> identity_;
   mutable std::mutex mutex_;
   bool done_ = false, detached_ = false;

@@ -223,10 +223,10 @@ private:
 using join = basic_join<net::any_io_executor>;
 
 /// A join and the place into which its children put their results.
-template <class Results>
-class join_of final : public join {
+template <class Results, class Base = join>
+class join_of final : public Base {
 public:
-  join_of(std::size_t children, join_until until) : join(children, until) {}
+  join_of(std::size_t children, join_until until) : Base(children, until) {}
   Results results{};
 };
 
@@ -234,9 +234,9 @@ struct join_initiation {
   using executor_type = net::any_io_executor;
   executor_type get_executor() const noexcept { return executor; }
 
-  template <class Handler>
-  void operator()(Handler handler, std::shared_ptr<join> j, std::vector<net::awaitable<void>> bodies) const {
-    join::launch(std::move(j), std::move(handler), executor, std::move(bodies));
+  template <class Handler, class Join>
+  void operator()(Handler handler, std::shared_ptr<Join> j, std::vector<net::awaitable<void>> bodies) const {
+    Join::launch(std::move(j), std::move(handler), executor, std::move(bodies));
   }
 
   net::any_io_executor executor;

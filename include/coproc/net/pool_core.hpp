@@ -21,6 +21,7 @@
 #include <functional>
 #include <mutex>
 #include <optional>
+#include <string>
 
 namespace coproc {
 
@@ -31,11 +32,14 @@ struct resolved_options {
   worker_exit_observer on_worker_exit;
 };
 
-class pool_core final : public shutdown_listener, public std::enable_shared_from_this<pool_core> {
+/// A template so that a file that includes coproc and makes no pool compiles nothing of it, or of what it is built on.
+template <class Host, class Descriptor = net::posix::stream_descriptor, class Timer = net::steady_timer>
+class basic_pool_core final : public shutdown_listener,
+                              public std::enable_shared_from_this<basic_pool_core<Host, Descriptor, Timer>> {
 public:
   using trace_sink = std::function<void(const trace_event&)>;
 
-  pool_core(net::any_io_executor ex, const resolved_options& options)
+  basic_pool_core(net::any_io_executor ex, const resolved_options& options)
       : executor_(std::move(ex)), options_(options),
         argument_limit_(std::min(options.host.max_payload, options.host.limits.max_queue_bytes)), spin_(options.host.worker.spin_limit), host_(options.host) {
     try {
@@ -48,10 +52,10 @@ public:
     if (const auto* io = detail::as_io_executor(executor_)) context_ = detail::context_of(*io);
   }
 
-  pool_core(const pool_core&) = delete;
-  pool_core& operator=(const pool_core&) = delete;
+  basic_pool_core(const basic_pool_core&) = delete;
+  basic_pool_core& operator=(const basic_pool_core&) = delete;
 
-  ~pool_core() {
+  ~basic_pool_core() {
     if (wait_ && wait_->is_open()) wait_->release(); // the descriptor is the host's
   }
 
@@ -60,7 +64,7 @@ public:
     pool::count_forks();
     process_ = {};
     host_.launch();
-    registration_.join(executor_, weak_from_this());
+    registration_.join(executor_, this->weak_from_this());
     wait_->assign(host_.wait_fd());
     post_notices();
   }
@@ -76,8 +80,8 @@ public:
     expect_own_process();
     if (count > options_.host.max_payload / element_bytes)
       throw pool_error(make_error_code(errc::payload_too_large),
-                       fmt::format("an argument_array of {} elements takes more than the {} bytes of pool_options::max_payload",
-                                   count, options_.host.max_payload));
+                       "an argument_array of " + std::to_string(count) + " elements takes more than the " +
+                           std::to_string(options_.host.max_payload) + " bytes of pool_options::max_payload");
     const std::size_t bytes = count * element_bytes;
     return std::make_shared<const pool::lent_block>(segments()->allocate(bytes), bytes);
   }
@@ -180,7 +184,7 @@ private:
   static constexpr std::chrono::milliseconds guard_period{2};
 
   struct turn_mark {
-    const pool_core* core;
+    const basic_pool_core* core;
     std::uint64_t holder;
   };
 
@@ -248,7 +252,7 @@ private:
   }
 
   void post_turn() {
-    auto handler = [self = shared_from_this()] { self->turn(); };
+    auto handler = [self = this->shared_from_this()] { self->turn(); };
     if (context_ != nullptr)
       net::post(context_->get_executor(), std::move(handler));
     else
@@ -398,7 +402,7 @@ private:
     if (guarded_ || !guard_) return;
     guarded_ = true;
     guard_->expires_after(guard_period);
-    guard_->async_wait([self = shared_from_this()](net::error_code e) { self->check_delivery(e); });
+    guard_->async_wait([self = this->shared_from_this()](net::error_code e) { self->check_delivery(e); });
   }
 
   void call_off_guard() {
@@ -466,8 +470,8 @@ private:
     armed_at_ = now;
     moved_since_wake_ = 0;
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
-    wait_->async_wait(net::posix::stream_descriptor::wait_read,
-                      [self = shared_from_this()](net::error_code) { self->woken(); });
+    wait_->async_wait(Descriptor::wait_read,
+                      [self = this->shared_from_this()](net::error_code) { self->woken(); });
     token_ = token::armed;
     return true;
   }
@@ -568,7 +572,7 @@ private:
   pool::process_mark process_;
   pool::image_snapshot image_;
   pool::record_store records_;
-  std::optional<net::posix::stream_descriptor> wait_; // on the host's epoll
+  std::optional<Descriptor> wait_; // on the host's epoll
 
   mutable std::mutex mutex_; // guards all below
   token token_ = token::idle;
@@ -583,11 +587,13 @@ private:
   int fruitless_pauses_ = 0;
   std::shared_ptr<trace_sink> sink_;
   std::shared_ptr<shutdown_gate> gate_;
-  std::optional<net::steady_timer> guard_;
+  std::optional<Timer> guard_;
   bool guarded_ = false; // guard_ has a handler
   delivery delivery_;
-  pool::process_host host_;
+  Host host_;
   shutdown_service::registration registration_;
 };
+
+using pool_core = basic_pool_core<pool::process_host>;
 
 } // namespace coproc

@@ -20,15 +20,16 @@ namespace coproc {
 
 /// An encoded call that has not been submitted: a record, which until then keeps its pool alive. What goes wrong is not
 /// thrown: the operation completes with it.
-class prepared_call {
+template <class Core>
+class basic_prepared_call {
 public:
   /// Encodes fn and args here and now. `options`: null for the usual ones. Throws std::bad_alloc only if there is no record.
   template <class F, class... A>
-  static prepared_call make(const std::shared_ptr<pool_core>& core, const task_options* options, bool may_wait, const F& fn,
-                            A&&... args) {
+  static basic_prepared_call make(const std::shared_ptr<Core>& core, const task_options* options, bool may_wait, const F& fn,
+                                  A&&... args) {
     pool::task_record& t = core->records().acquire();
     ::new (static_cast<void*>(t.near_handler)) keeper(core);
-    prepared_call p(t);
+    basic_prepared_call p(t);
     try {
       core->expect_own_process();
       const auto entry = reinterpret_cast<std::uintptr_t>(detail::entry_of<F, A...>);
@@ -56,9 +57,9 @@ public:
     return p;
   }
 
-  prepared_call(prepared_call&& o) noexcept : record_(std::exchange(o.record_, nullptr)) {}
-  prepared_call& operator=(prepared_call&&) = delete;
-  ~prepared_call() {
+  basic_prepared_call(basic_prepared_call&& o) noexcept : record_(std::exchange(o.record_, nullptr)) {}
+  basic_prepared_call& operator=(basic_prepared_call&&) = delete;
+  ~basic_prepared_call() {
     if (record_ == nullptr) return;
     const keeper core = take_keeper(); // the record's memory goes with it
     record_->store->recycle(*record_);
@@ -91,10 +92,10 @@ public:
   }
 
 private:
-  using keeper = std::shared_ptr<pool_core>; // lies where the handler will
+  using keeper = std::shared_ptr<Core>; // lies where the handler will
   static_assert(sizeof(keeper) <= pool::task_record::near_bytes);
 
-  explicit prepared_call(pool::task_record& t) noexcept : record_(&t) {}
+  explicit basic_prepared_call(pool::task_record& t) noexcept : record_(&t) {}
 
   keeper take_keeper() const noexcept {
     keeper* const p = std::launder(reinterpret_cast<keeper*>(record_->near_handler));
@@ -104,7 +105,7 @@ private:
   }
 
   template <class R, class Handler>
-  static void fail(const pool_core& core, pool::task_record& t, Handler&& handler) {
+  static void fail(const Core& core, pool::task_record& t, Handler&& handler) {
     completion<Handler> c(std::move(handler), core.executor(), work_tracking::elsewhere);
     std::exception_ptr why = std::move(t.unprepared);
     t.store->recycle(t);
@@ -113,7 +114,7 @@ private:
 
   // Arguments that outgrow the slot move to a block of an argument segment, and from block to larger block.
   struct argument_memory {
-    pool_core& core;
+    Core& core;
     pool::task_record& record;
     bool in_segment = false;
 
@@ -148,7 +149,7 @@ private:
 
   // An argument_array: the task shares its memory from now on.
   template <class A>
-  static void keep(const pool_core& core, pool::task_record& t, const A& argument) {
+  static void keep(const Core& core, pool::task_record& t, const A& argument) {
     if constexpr (detail::is_argument_array<A>) {
       if (argument.memory()->block().pool() != core.segments().get())
         throw std::invalid_argument(
@@ -170,5 +171,7 @@ private:
 
   pool::task_record* record_;
 };
+
+using prepared_call = basic_prepared_call<pool_core>;
 
 } // namespace coproc

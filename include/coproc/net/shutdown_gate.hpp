@@ -12,7 +12,10 @@
 namespace coproc {
 
 /// Opens once; signature void(std::exception_ptr).
-class shutdown_gate final : public waitable_state<shutdown_gate> {
+/// A template so that a file that makes no pool does not compile it.
+template <class Executor>
+class basic_shutdown_gate final : public waitable_state<basic_shutdown_gate<Executor>> {
+  using base = waitable_state<basic_shutdown_gate>;
   using signature = void(std::exception_ptr);
 
   struct waiter : operation<signature>, waiter_links<waiter> {
@@ -23,19 +26,19 @@ class shutdown_gate final : public waitable_state<shutdown_gate> {
   };
 
 public:
-  explicit shutdown_gate(net::any_io_executor ex) : waitable_state(std::move(ex)) {}
+  explicit basic_shutdown_gate(Executor ex) : base(std::move(ex)) {}
 
   /// Cancelling the wait ends the wait, not the shutdown.
   template <class Handler>
   void wait(Handler handler) {
     const auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = make_operation<waiter>(std::move(handler), executor_, work_tracking::here);
-    op = settle_or_wait(&shutdown_gate::waiters_, std::move(op), slot, [&] { return open_; });
+    auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
+    op = this->settle_or_wait(&basic_shutdown_gate::waiters_, std::move(op), slot, [&] { return open_; });
     if (op) coproc::post(std::move(op), std::exception_ptr());
   }
 
   void open() {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(this->mutex_);
     open_ = true;
     auto waiting = waiters_.drain();
     lock.unlock();
@@ -43,7 +46,7 @@ public:
   }
 
   void drop_waiters() noexcept {
-    std::unique_lock lock(mutex_);
+    std::unique_lock lock(this->mutex_);
     const auto waiting = waiters_.drain();
     lock.unlock();
   }
@@ -52,5 +55,7 @@ private:
   bool open_ = false;
   waiter_list<waiter> waiters_;
 };
+
+using shutdown_gate = basic_shutdown_gate<net::any_io_executor>;
 
 } // namespace coproc

@@ -24,16 +24,18 @@ protected:
   ~shutdown_listener() = default;
 };
 
-class shutdown_service final : public net::execution_context::service {
+/// A template so that a file that makes no object with waiting handlers does not compile it.
+template <class Listener>
+class basic_shutdown_service final : public net::execution_context::service {
   struct registry {
     std::mutex mutex;
-    std::list<std::weak_ptr<shutdown_listener>> listeners;
+    std::list<std::weak_ptr<Listener>> listeners;
   };
 
 public:
   static inline net::execution_context::id id;
 
-  explicit shutdown_service(net::execution_context& context) : service(context) {}
+  explicit basic_shutdown_service(net::execution_context& context) : service(context) {}
 
   /// Membership of one listener; safe to destroy after the context is gone.
   class registration {
@@ -50,8 +52,8 @@ public:
 
     /// \pre not joined yet; Executor's context lives
     template <class Executor>
-    void join(const Executor& ex, std::weak_ptr<shutdown_listener> listener) {
-      auto& service = net::use_service<shutdown_service>(
+    void join(const Executor& ex, std::weak_ptr<Listener> listener) {
+      auto& service = net::use_service<basic_shutdown_service>(
           static_cast<net::execution_context&>(net::query(ex, net::execution::context)));
       std::lock_guard lock(service.registry_->mutex);
       position_ = service.registry_->listeners.insert(service.registry_->listeners.end(), std::move(listener));
@@ -60,14 +62,14 @@ public:
 
   private:
     std::shared_ptr<registry> registry_;
-    std::list<std::weak_ptr<shutdown_listener>>::iterator position_;
+    typename std::list<std::weak_ptr<Listener>>::iterator position_;
   };
 
 private:
   // A handler destroyed here may own the object of another listener, whose registration then leaves the list: hence no
   // lock while listeners are told, and places in the list that stay, empty. Newer Asio calls this twice.
   void shutdown() noexcept override {
-    std::vector<std::weak_ptr<shutdown_listener>> listeners;
+    std::vector<std::weak_ptr<Listener>> listeners;
     {
       std::lock_guard lock(registry_->mutex);
       listeners.reserve(registry_->listeners.size());
@@ -79,5 +81,7 @@ private:
 
   std::shared_ptr<registry> registry_ = std::make_shared<registry>();
 };
+
+using shutdown_service = basic_shutdown_service<shutdown_listener>;
 
 } // namespace coproc

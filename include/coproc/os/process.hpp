@@ -47,7 +47,8 @@ inline int wait_readable(std::span<pollfd> fds, int timeout_ms) noexcept {
 }
 
 /// True once the process behind the pidfd is dead, waiting at most until `deadline`.
-inline bool wait_dead(int pidfd, std::chrono::steady_clock::time_point deadline) noexcept {
+template <class Duration>
+bool wait_dead(int pidfd, std::chrono::time_point<std::chrono::steady_clock, Duration> deadline) noexcept {
   for (;;) {
     const auto left =
         std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
@@ -144,20 +145,20 @@ inline pid_t fork() noexcept {
 /// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
 /// /dev/null as stdin, and as stdout and stderr where they are closed; no descriptor besides 0-2 and `keep`, which are
 /// above 2; then an empty mask.
-inline void clean_child(std::span<const int> keep) noexcept {
+template <std::size_t N>
+void clean_child(const int (&keep)[N]) noexcept {
   struct sigaction default_action {};
   default_action.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
   invoke(call::setpgid, [] { return ::setpgid(0, 0); });
 
-  std::array<int, 16> sorted{};
-  const std::size_t count = std::min(keep.size(), sorted.size());
-  std::copy_n(keep.begin(), count, sorted.begin());
-  std::sort(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(count));
+  int sorted[N];
+  std::copy(keep, keep + N, sorted);
+  std::sort(sorted, sorted + N);
   unsigned next = 3;
-  for (std::size_t i = 0; i < count; ++i) {
-    const auto fd = static_cast<unsigned>(sorted[i]);
+  for (const int each : sorted) {
+    const auto fd = static_cast<unsigned>(each);
     if (fd > next) invoke(call::close_range, [&] { return ::close_range(next, fd - 1, 0); });
     next = std::max(next, fd + 1);
   }

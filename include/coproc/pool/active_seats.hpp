@@ -11,13 +11,14 @@ namespace coproc::pool {
 
 /// A set of seats, by index. Invariant of its user: a worker with a ring that is not empty, or with a wake-up due, is in it;
 /// a seat may also be vacant, or its worker idle.
-class active_seats {
+template <class Index>
+class basic_active_seats {
 public:
-  explicit active_seats(unsigned seats) : listed_(seats, false) { indexes_.reserve(seats); }
+  explicit basic_active_seats(unsigned seats) : listed_(seats, false) { indexes_.reserve(seats); }
 
-  bool contains(unsigned index) const noexcept { return listed_[index]; }
+  bool contains(Index index) const noexcept { return listed_[index]; }
 
-  void add(unsigned index) noexcept {
+  void add(Index index) noexcept {
     listed_[index] = true;
     indexes_.push_back(index); // reserved
   }
@@ -45,8 +46,10 @@ public:
   auto end() const noexcept { return indexes_.end(); }
 
 private:
-  std::vector<unsigned> indexes_;
+  std::vector<Index> indexes_;
   std::vector<bool> listed_;
 };
+
+using active_seats = basic_active_seats<unsigned>;
 
 } // namespace coproc::pool

@@ -127,7 +127,8 @@ struct fork_server_config {
   worker_settings worker;
 };
 
-/// The real policy.
+/// The real policy; its workers live in an Environment.
+template <class Environment>
 class fork_server_os {
 public:
   explicit fork_server_os(fork_server_config& config) : config_(config), server_(::getpid()) {}
@@ -139,7 +140,7 @@ public:
       os::block_signals blocked;
       s.pid = os::fork();
       if (s.pid == 0)
-        worker_main(request, std::move(fds), server_, config_.worker);
+        worker_main<Environment>(request, std::move(fds), server_, config_.worker);
     }
     if (s.pid < 0) {
       s.error = errno;
@@ -176,7 +177,8 @@ void end_workers(Server& server) noexcept {
 }
 
 // Runs preload and says how it went. False: the server has no reason to live.
-inline bool preload_and_report(fork_server_config& config, fork_server_os& os_policy) noexcept {
+template <fork_server_policy Policy>
+bool preload_and_report(fork_server_config& config, Policy& os_policy) noexcept {
   server_message m;
   m.event = server_event::ready;
   try {
@@ -198,12 +200,13 @@ inline bool preload_and_report(fork_server_config& config, fork_server_os& os_po
 } // namespace detail
 
 /// Runs in the child of the front end, all signals still blocked. Does not return.
-[[noreturn]] inline void fork_server_main(fork_server_config& config) noexcept {
+template <fork_server_policy Policy>
+[[noreturn]] void fork_server_main(fork_server_config& config) noexcept {
   os::set_name("coproc-server");
   const int keep[] = {config.socket.get(), config.front_end.get()};
   os::clean_child(keep);
-  fork_server_os policy(config);
-  fork_server<fork_server_os> server(policy);
+  Policy policy(config);
+  fork_server<Policy> server(policy);
   if (!detail::preload_and_report(config, policy)) os::exit_now(1);
 
   std::vector<pollfd> fds;

@@ -10,10 +10,12 @@
 
 namespace coproc::pool {
 
-/// The executable segments that were mapped when the snapshot was taken.
-class image_snapshot {
+/// The executable segments that were mapped when the snapshot was taken. A template, so that a file that makes no pool does not
+/// compile it.
+template <class Info>
+class basic_image_snapshot {
 public:
-  image_snapshot() {
+  basic_image_snapshot() {
     ::dl_iterate_phdr(&visit, this);
     std::sort(ranges_.begin(), ranges_.end(), [](const range& a, const range& b) { return a.begin < b.begin; });
     main_ = find(reinterpret_cast<std::uintptr_t>(&visit));
@@ -31,12 +33,12 @@ private:
     std::uintptr_t begin = 0, end = 0;
   };
 
-  static int visit(dl_phdr_info* info, std::size_t, void* self) {
+  static int visit(Info* info, std::size_t, void* self) {
     for (int i = 0; i < info->dlpi_phnum; ++i) {
       const auto& h = info->dlpi_phdr[i];
       if (h.p_type != PT_LOAD || (h.p_flags & PF_X) == 0) continue;
       const std::uintptr_t begin = info->dlpi_addr + h.p_vaddr;
-      static_cast<image_snapshot*>(self)->ranges_.push_back({begin, begin + h.p_memsz});
+      static_cast<basic_image_snapshot*>(self)->ranges_.push_back({begin, begin + h.p_memsz});
     }
     return 0;
   }
@@ -51,5 +53,7 @@ private:
   std::vector<range> ranges_;
   range main_; // where this header's code is: nearly always where fn is too
 };
+
+using image_snapshot = basic_image_snapshot<dl_phdr_info>;
 
 } // namespace coproc::pool

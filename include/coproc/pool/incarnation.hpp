@@ -20,7 +20,8 @@ struct incarnation {
 };
 
 /// Throws pool_error with the system's code.
-inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::uint64_t max_result_bytes) {
+template <class Memory = worker_memory> // so that only a file that makes a pool compiles it
+incarnation make_incarnation(unsigned index, std::uint64_t number, std::uint64_t max_result_bytes) {
   // Twice the largest result: one may be read while the next is written. Sparse, so it costs what is touched.
   // Behind that, as much again for results that are viewed in place.
   const auto pages = [](std::uint64_t bytes) { return (std::max<std::uint64_t>(bytes, 1) + 4095) / 4096 * 4096; };
@@ -34,7 +35,7 @@ inline incarnation make_incarnation(unsigned index, std::uint64_t number, std::u
   made.request.view_bytes = view_bytes;
   made.request.max_result_bytes = std::min(max_result_bytes, result_bytes);
 
-  auto memory = std::make_shared<worker_memory>();
+  auto memory = std::make_shared<Memory>();
   made.for_worker.mailbox = os::make_memfd("coproc-mailbox", shm::mailbox_bytes);
   memory->mailbox_map = os::mapping(made.for_worker.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
   os::seal_size(made.for_worker.mailbox);

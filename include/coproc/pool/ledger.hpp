@@ -16,19 +16,21 @@
 
 namespace coproc::pool {
 
-class ledger {
+/// A template so that a file that makes no pool does not compile it.
+template <class Task>
+class basic_ledger {
 public:
-  explicit ledger(const dispatcher_limits& limits) : limits_(limits), homes_(limits.max_workers) {}
+  explicit basic_ledger(const dispatcher_limits& limits) : limits_(limits), homes_(limits.max_workers) {}
 
   // ---- in
 
   /// Would submit() accept this one, of the usual kind, without further ado?
-  bool takes_quickly(const task_record& t) const noexcept {
+  bool takes_quickly(const Task& t) const noexcept {
     return !closed_ && !failed_ && !any_homebound() && waiting_.empty() && fits(t);
   }
 
   /// The same as submit(), for one that takes_quickly().
-  void submit_quickly(task_record& t, time_point now) noexcept {
+  void submit_quickly(Task& t, time_point now) noexcept {
     take_in(t, now);
     t.where = place::queued;
     queue_.push_back(t);
@@ -36,10 +38,10 @@ public:
   }
 
   /// The same as that and dequeue(): a worker gets it at once.
-  void submit_issued(task_record& t, time_point now) noexcept { take_in(t, now); }
+  void submit_issued(Task& t, time_point now) noexcept { take_in(t, now); }
 
   /// Accepts, queues or refuses; every path but acceptance and waiting ends the task.
-  void submit(task_record& t, time_point now) noexcept {
+  void submit(Task& t, time_point now) noexcept {
     enter(t, now);
     if (closed_) return finish(t, make_error_code(errc::pool_closed), nullptr);
     if (failed_) return finish_unstartable(t);
@@ -67,10 +69,10 @@ public:
   std::uint64_t waiting() const noexcept { return waiting_.size(); }
 
   /// It goes to a worker.
-  void dequeue(task_record& t) noexcept { queue_of(t).erase(t), --queued_; }
+  void dequeue(Task& t) noexcept { queue_of(t).erase(t), --queued_; }
 
   /// Back from a worker that had not begun it, in its old place.
-  void requeue(task_record& t) noexcept {
+  void requeue(Task& t) noexcept {
     t.worker = nullptr;
     if (failed_ || aborting_) { // nobody will take it any more
       release_room(t);
@@ -81,7 +83,7 @@ public:
   }
 
   /// Ends a task that no worker has; false: it is with one, or over.
-  bool withdraw(task_record& t, verdict why) noexcept {
+  bool withdraw(Task& t, verdict why) noexcept {
     if (t.where == place::waiting) {
       waiting_.erase(t);
       admit_waiting(); // it may have been the one too large to enter
@@ -97,7 +99,7 @@ public:
 
   // ---- out
 
-  void finish(task_record& t, verdict v) noexcept {
+  void finish(Task& t, verdict v) noexcept {
     if (t.special && t.expires_at != time_point::max()) stop_expiry(t);
     t.outcome = v;
     t.where = place::finished;
@@ -106,7 +108,7 @@ public:
     completed_.push_back(t);
   }
 
-  void finish(task_record& t, net::error_code why, const char* text, net::error_code cause = {}) noexcept {
+  void finish(Task& t, net::error_code why, const char* text, net::error_code cause = {}) noexcept {
     t.encumbered = true;
     t.error = why;
     t.error_text = text;
@@ -115,17 +117,17 @@ public:
   }
 
   /// Ends a task that a worker had: gives its room to those who wait.
-  void finish_issued(task_record& t, verdict v) noexcept {
+  void finish_issued(Task& t, verdict v) noexcept {
     release_room(t);
     finish(t, v);
   }
-  void finish_issued(task_record& t, net::error_code why, const char* text) noexcept {
+  void finish_issued(Task& t, net::error_code why, const char* text) noexcept {
     release_room(t);
     finish(t, why, text);
   }
 
   /// Its worker died while it ran, or may have: it runs again, if it may, or is lost.
-  void lose(task_record& t, const worker_exit& how) noexcept {
+  void lose(Task& t, const worker_exit& how) noexcept {
     if (t.special && t.retries < t.terms.max_retries && !failed_ && !aborting_) {
       ++t.retries;
       ++counters_.retried;
@@ -195,26 +197,26 @@ public:
   bool failed() const noexcept { return failed_; }
 
 private:
-  bool fits(const task_record& t) const noexcept {
+  bool fits(const Task& t) const noexcept {
     return accepted_ < limits_.max_queue &&
            (accepted_ == 0 ||
             t.call.length <= limits_.max_queue_bytes - std::min(accepted_bytes_, limits_.max_queue_bytes));
   }
 
-  void take_in(task_record& t, time_point now) noexcept {
+  void take_in(Task& t, time_point now) noexcept {
     enter(t, now);
     ++accepted_;
     accepted_bytes_ += t.call.length;
   }
 
-  void enter(task_record& t, time_point now) noexcept {
+  void enter(Task& t, time_point now) noexcept {
     t.id = ++last_id_;
     t.submitted_at = now;
     adopt_terms(t);
     ++counters_.submitted;
   }
 
-  void accept(task_record& t) noexcept {
+  void accept(Task& t) noexcept {
     ++accepted_;
     accepted_bytes_ += t.call.length;
     t.where = place::queued;
@@ -222,13 +224,13 @@ private:
     ++queued_;
   }
 
-  void put_back(task_record& t) noexcept {
+  void put_back(Task& t) noexcept {
     t.where = place::queued;
     queue_of(t).reinsert(t);
     ++queued_;
   }
 
-  void release_room(task_record& t) noexcept {
+  void release_room(Task& t) noexcept {
     --accepted_;
     accepted_bytes_ -= t.call.length;
     admit_waiting();
@@ -242,11 +244,11 @@ private:
     }
   }
 
-  void finish_unstartable(task_record& t) noexcept {
+  void finish_unstartable(Task& t) noexcept {
     finish(t, make_error_code(errc::worker_start_failed), failure_text_, failure_cause_);
   }
 
-  static void adopt_terms(task_record& t) noexcept {
+  static void adopt_terms(Task& t) noexcept {
     t.priority = 0;
     t.home = -1;
     if (!t.special) return;
@@ -256,17 +258,17 @@ private:
     t.soft_expired = false;
   }
 
-  void begin_expiry(task_record& t, time_point now) noexcept {
+  void begin_expiry(Task& t, time_point now) noexcept {
     t.expires_at = after(now, t.terms.queue_timeout);
     if (t.expires_at != time_point::max()) expiries_.push(t);
   }
 
-  void stop_expiry(task_record& t) noexcept {
+  void stop_expiry(Task& t) noexcept {
     expiries_.erase(t);
     t.expires_at = time_point::max();
   }
 
-  task_queue& queue_of(const task_record& t) noexcept {
+  task_queue& queue_of(const Task& t) noexcept {
     return t.home < 0 ? queue_ : homes_[static_cast<unsigned>(t.home)];
   }
 
@@ -299,5 +301,7 @@ private:
   net::error_code failure_cause_;
   const char* failure_text_ = nullptr;
 };
+
+using ledger = basic_ledger<task_record>;
 
 } // namespace coproc::pool

@@ -13,29 +13,32 @@
 
 namespace coproc::pool {
 
-class lent_block {
+template <class Block>
+class basic_lent_block {
 public:
   /// The first `bytes` of the block are what will be written.
-  lent_block(shm::argument_block block, std::size_t bytes) noexcept : block_(std::move(block)) {
+  basic_lent_block(Block block, std::size_t bytes) noexcept : block_(std::move(block)) {
     block_.set_used(bytes);
   }
 
-  lent_block(const lent_block&) = delete;
-  lent_block& operator=(const lent_block&) = delete;
+  basic_lent_block(const basic_lent_block&) = delete;
+  basic_lent_block& operator=(const basic_lent_block&) = delete;
 
-  ~lent_block() {
+  ~basic_lent_block() {
     // A forked copy does not map the segment, and may find the segment pool locked for ever: leaked there on purpose.
-    if (!process_.is_own()) static_cast<void>(new shm::argument_block(std::move(block_)));
+    if (!process_.is_own()) static_cast<void>(new Block(std::move(block_)));
   }
 
-  const shm::argument_block& block() const noexcept { return block_; }
+  const Block& block() const noexcept { return block_; }
   std::byte* data() const noexcept { return block_.data(); }
   /// What a worker finds it by: its segment, and its place there.
   std::uint64_t place() const noexcept { return shm::packed_location{block_.owner().id(), block_.offset()}.pack(); }
 
 private:
-  shm::argument_block block_;
+  Block block_;
   process_mark process_;
 };
+
+using lent_block = basic_lent_block<shm::argument_block>;
 
 } // namespace coproc::pool

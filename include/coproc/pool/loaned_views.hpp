@@ -35,13 +35,14 @@ private:
 
 /// For the reader of a task's result. The loan stays with the record until something is viewed; so it is given back whatever
 /// becomes of the result. A worker that lies about its loans or their places shows and harms its own memory alone.
+template <class Record>
 class loaned_views final : public coproc::detail::far_memory {
 public:
-  explicit loaned_views(task_record& t) noexcept : record_(t) {}
+  explicit loaned_views(Record& t) noexcept : record_(t) {}
 
   std::shared_ptr<const std::byte> borrow(std::uint64_t place, std::uint64_t bytes) override {
     if (!loan_) {
-      if (record_.loan == task_record::no_loan) coproc::detail::reject("a result refers to memory that was not lent");
+      if (record_.loan == Record::no_loan) coproc::detail::reject("a result refers to memory that was not lent");
       loan_ = take_loan();
     }
     const os::mapping& file = record_.result_owner->results_map;
@@ -52,11 +53,11 @@ public:
 private:
   std::shared_ptr<loan> take_loan() {
     auto taken = std::make_shared<loan>(record_.result_owner, record_.loan);
-    record_.loan = task_record::no_loan;
+    record_.loan = Record::no_loan;
     return taken;
   }
 
-  task_record& record_;
+  Record& record_;
   std::shared_ptr<loan> loan_;
 };
 

@@ -25,18 +25,20 @@ struct host_options {
   bool observe_starts = false, observe_exits = false;
 };
 
-class process_host {
+/// A template so that a file that makes no pool does not compile it.
+template <class Server, class Policy = process_policy>
+class basic_process_host {
 public:
-  explicit process_host(const host_options& options)
+  explicit basic_process_host(const host_options& options)
       : options_(options), timer_(os::make_timerfd()), dispatcher_(options.limits, policy_) {
     policy_.starts.reserve(options.limits.max_workers);
     policy_.observe_exits = options.observe_exits;
   }
 
-  process_host(const process_host&) = delete;
-  process_host& operator=(const process_host&) = delete;
+  basic_process_host(const basic_process_host&) = delete;
+  basic_process_host& operator=(const basic_process_host&) = delete;
 
-  using dispatcher_type = dispatcher<process_policy>;
+  using dispatcher_type = dispatcher<Policy>;
   dispatcher_type& tasks() noexcept { return dispatcher_; }
   const dispatcher_type& tasks() const noexcept { return dispatcher_; }
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return segments_; }
@@ -254,7 +256,7 @@ private:
       dispatcher_.each_worker([&](const worker_record& w) { starting += w.status == worker_record::state::starting; });
       if (start_error_ != 0)
         throw pool_error(make_error_code(errc::worker_start_failed),
-                         fmt::format("fork of a worker failed: {}", std::strerror(start_error_)));
+                         std::string("fork of a worker failed: ") + std::strerror(start_error_));
       if (server_is_gone_)
         throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died while it started the workers");
       if (starting == 0) return;
@@ -284,13 +286,15 @@ private:
   os::unique_fd timer_;
   time_point timer_at_ = time_point::max();
   std::shared_ptr<shm::segment_pool> segments_ = std::make_shared<shm::segment_pool>();
-  server_client server_;
+  Server server_;
   bool server_is_gone_ = false;
   int start_error_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
   std::vector<worker_start> starts_seen_;
-  process_policy policy_{epoll_};
+  Policy policy_{epoll_};
   dispatcher_type dispatcher_;
 };
+
+using process_host = basic_process_host<server_client<fork_server_os<worker_environment>>>;
 
 } // namespace coproc::pool

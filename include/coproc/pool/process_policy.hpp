@@ -37,22 +37,23 @@ struct event_key {
   }
 };
 
-/// The dispatcher_policy of a real pool.
-class process_policy {
+/// The dispatcher_policy of a real pool; a template so that a file that makes none does not compile it.
+template <class Worker>
+class basic_process_policy {
 public:
-  explicit process_policy(os::epoll& epoll) noexcept : epoll_(epoll) {}
+  explicit basic_process_policy(os::epoll& epoll) noexcept : epoll_(epoll) {}
 
-  void signal(worker_record& w, int number) noexcept {
+  void signal(Worker& w, int number) noexcept {
     if (w.handles.pidfd) os::send_signal(w.handles.pidfd.get(), number);
   }
 
-  void dismiss(worker_record& w) noexcept { w.request_shutdown(); }
+  void dismiss(Worker& w) noexcept { w.request_shutdown(); }
 
   void request_start(unsigned index) { starts.push_back(index); }
 
   void forget_starts() noexcept { starts.clear(); }
 
-  int send_segment(worker_record& w, const shm::argument_block& block) noexcept {
+  int send_segment(Worker& w, const shm::argument_block& block) noexcept {
     const shm::segment& s = block.owner();
     if (std::find(w.segments.begin(), w.segments.end(), s.id()) != w.segments.end()) return 0;
     const int fd = s.fd();
@@ -64,7 +65,7 @@ public:
   void server_hangs() noexcept { server_must_die = true; }
 
   /// Resident pages that are neither of a file nor shared memory, from statm (proc(5)): "size resident shared ...".
-  std::uint64_t private_bytes(const worker_record& w) const noexcept {
+  std::uint64_t private_bytes(const Worker& w) const noexcept {
     char text[128] = {};
     const int fd = w.handles.statm.get();
     if (fd < 0 || os::read_from_start(fd, {text, sizeof text - 1}) == 0) return 0;
@@ -73,7 +74,7 @@ public:
     return (resident - shared) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
 
-  void retire(std::unique_ptr<worker_record> w) noexcept {
+  void retire(std::unique_ptr<Worker> w) noexcept {
     if (observe_exits && w->handles.pid != 0) note_exit(w->exit);
     if (w->handles.pidfd) epoll_.remove(w->handles.pidfd.get());
     epoll_.remove(w->handles.eventfd.get());
@@ -83,7 +84,7 @@ public:
   }
 
   /// 0 or errno. A message that is sent is announced, so that a worker reads it before it sleeps again.
-  int send_order(worker_record& w, const worker_message& m, std::span<const int> fds) noexcept {
+  int send_order(Worker& w, const worker_message& m, std::span<const int> fds) noexcept {
     const int error = os::send_message(w.handles.control.get(), bytes_of(m), fds);
     if (error == 0) w.message_sent();
     return error;
@@ -92,7 +93,7 @@ public:
   std::vector<unsigned> starts;   ///< incarnations to be made, outside the mutex
   std::vector<worker_exit> exits; ///< for on_worker_exit
   /// Dead workers. The holder of the drainer token may be looking at their memory, without the mutex: it clears this.
-  std::unique_ptr<worker_record> graveyard;
+  std::unique_ptr<Worker> graveyard;
   bool observe_exits = false;
   bool server_must_die = false;
 
@@ -106,5 +107,7 @@ private:
 
   os::epoll& epoll_;
 };
+
+using process_policy = basic_process_policy<worker_record>;
 
 } // namespace coproc::pool

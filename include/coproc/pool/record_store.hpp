@@ -13,13 +13,15 @@
 
 namespace coproc::pool {
 
-class record_store {
+/// A template so that a file that runs no task does not compile it.
+template <class Record>
+class basic_record_store {
 public:
   /// While it lives, this thread keeps one recycled record of `store` for its next acquire(), without a lock: in a turn of
   /// the pool most records are acquired by the handler that was called when one was recycled.
   class turn_cache {
   public:
-    explicit turn_cache(record_store& store) noexcept : outer_(std::exchange(current, {&store, nullptr})) {}
+    explicit turn_cache(basic_record_store& store) noexcept : outer_(std::exchange(current, {&store, nullptr})) {}
     ~turn_cache() {
       const cached mine = std::exchange(current, outer_);
       if (mine.record != nullptr) mine.store->put(*mine.record);
@@ -28,30 +30,30 @@ public:
     turn_cache& operator=(const turn_cache&) = delete;
 
   private:
-    friend record_store;
+    friend basic_record_store;
     struct cached {
-      record_store* store;
-      task_record* record;
+      basic_record_store* store;
+      Record* record;
     };
     static inline thread_local constinit cached current{};
 
     const cached outer_;
   };
 
-  record_store() = default;
-  record_store(const record_store&) = delete;
-  record_store& operator=(const record_store&) = delete;
+  basic_record_store() = default;
+  basic_record_store(const basic_record_store&) = delete;
+  basic_record_store& operator=(const basic_record_store&) = delete;
 
   /// A free record, to be filled by the caller alone until it is submitted.
-  task_record& acquire() {
-    task_record* const kept = turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
-    task_record& t = kept != nullptr ? *kept : take();
+  Record& acquire() {
+    Record* const kept = turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
+    Record& t = kept != nullptr ? *kept : take();
     t.ticket.store(t.ticket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return t;
   }
 
   /// Takes a record back, with whatever it still holds.
-  void recycle(task_record& t) noexcept {
+  void recycle(Record& t) noexcept {
     if (t.encumbered || t.special || t.needs_segments()) [[unlikely]] unburden(t);
     if (turn_cache::current.store == this && turn_cache::current.record == nullptr)
       turn_cache::current.record = &t;
@@ -62,23 +64,23 @@ public:
 private:
   static constexpr std::size_t chunk = 32;
 
-  task_record& take() {
+  Record& take() {
     std::lock_guard lock(mutex_);
     if (free_ == nullptr) grow();
     return *std::exchange(free_, free_->next);
   }
 
-  void put(task_record& t) noexcept {
+  void put(Record& t) noexcept {
     std::lock_guard lock(mutex_);
     t.next = free_;
     free_ = &t;
   }
 
-  static void unburden(task_record& t) noexcept {
+  static void unburden(Record& t) noexcept {
     if (std::exchange(t.encumbered, false)) {
       if (t.result_owner) {
         if (!t.result_inline()) t.result_owner->free_result(t.result_group);
-        if (t.loan != task_record::no_loan) t.result_owner->give_back(std::exchange(t.loan, task_record::no_loan));
+        if (t.loan != Record::no_loan) t.result_owner->give_back(std::exchange(t.loan, Record::no_loan));
         t.result_owner.reset();
       }
       t.exit.reset();
@@ -93,7 +95,7 @@ private:
   }
 
   void grow() {
-    chunks_.push_back(std::make_unique<task_record[]>(chunk));
+    chunks_.push_back(std::make_unique<Record[]>(chunk));
     for (std::size_t i = 0; i < chunk; ++i) {
       chunks_.back()[i].store = this;
       chunks_.back()[i].next = free_;
@@ -102,8 +104,8 @@ private:
   }
 
   spin_lock mutex_;
-  task_record* free_ = nullptr;
-  std::vector<std::unique_ptr<task_record[]>> chunks_;
+  Record* free_ = nullptr;
+  std::vector<std::unique_ptr<Record[]>> chunks_;
 };
 
 } // namespace coproc::pool

@@ -12,10 +12,11 @@
 
 namespace coproc::pool {
 
-class roster {
+template <class Worker>
+class basic_roster {
 public:
-  using worker_ptr = std::unique_ptr<worker_record>;
-  using state = worker_record::state;
+  using worker_ptr = std::unique_ptr<Worker>;
+  using state = typename Worker::state;
 
   struct seat {
     worker_ptr worker;
@@ -27,7 +28,7 @@ public:
     bool vacant() const noexcept { return !worker && !requested && restart_at == time_point::max(); }
   };
 
-  explicit roster(unsigned seats) : seats_(seats) {
+  explicit basic_roster(unsigned seats) : seats_(seats) {
     departed_.reserve(2 * std::size_t{seats} + 8); // more only when that many are unkillable
   }
 
@@ -61,7 +62,7 @@ public:
       if (w->status != state::dead) f(*w);
   }
 
-  worker_record* find(std::uint64_t incarnation) const noexcept {
+  Worker* find(std::uint64_t incarnation) const noexcept {
     const auto is = [&](const worker_ptr& w) { return w && w->incarnation == incarnation; };
     for (const seat& s : seats_) {
       if (is(s.worker)) return s.worker.get();
@@ -79,7 +80,7 @@ public:
   }
 
   /// Out of its seat; null if it has left it already. A successor that stands by takes over.
-  worker_ptr take(worker_record& w) noexcept {
+  worker_ptr take(Worker& w) noexcept {
     seat& s = seats_[w.index];
     if (s.successor.get() == &w) {
       if (s.worker) s.worker->relieved = false;
@@ -92,7 +93,7 @@ public:
   }
 
   /// The same, to the departed. False: it was there already.
-  bool depart(worker_record& w) noexcept {
+  bool depart(Worker& w) noexcept {
     worker_ptr taken = take(w);
     if (!taken) return false;
     departed_.push_back(std::move(taken));
@@ -129,5 +130,7 @@ private:
   std::vector<seat> seats_; // by index
   std::vector<worker_ptr> departed_;
 };
+
+using roster = basic_roster<worker_record>;
 
 } // namespace coproc::pool

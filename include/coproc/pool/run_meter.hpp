@@ -11,10 +11,11 @@
 
 namespace coproc::pool {
 
-class run_meter {
+template <class Event>
+class basic_run_meter {
 public:
   histogram wait_time, run_time;
-  trace_buffer traced;
+  basic_trace_buffer<Event> traced;
 
   /// These ended between two looks, and share that time evenly.
   void ran(const worker_record& w, std::span<task_record* const> tasks, time_point now) noexcept {
@@ -47,5 +48,7 @@ private:
     traced.add({trace_event::kind::task, outcome, w.index, w.handles.pid, t.id, t.submitted_at, began, ended});
   }
 };
+
+using run_meter = basic_run_meter<trace_event>;
 
 } // namespace coproc::pool

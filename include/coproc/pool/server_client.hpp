@@ -5,11 +5,14 @@
 
 #include <coproc/pool/fork_server.hpp>
 
-#include <functional>
+#include <cstring>
 #include <optional>
+#include <string>
 
 namespace coproc::pool {
 
+/// ServerPolicy is the one of the process that is forked. Nothing of it is compiled but where a pool is made.
+template <class ServerPolicy>
 class server_client {
 public:
   /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
@@ -32,12 +35,12 @@ public:
     {
       os::block_signals blocked;
       pid = os::fork();
-      if (pid == 0) fork_server_main(config);
+      if (pid == 0) fork_server_main<ServerPolicy>(config);
     }
     if (pid < 0) {
       const int error = errno;
       throw pool_error(make_error_code(errc::worker_start_failed),
-                       fmt::format("fork of the fork server failed: {}", std::strerror(error)));
+                       std::string("fork of the fork server failed: ") + std::strerror(error));
     }
     pid_ = pid;
     socket_ = std::move(ours);

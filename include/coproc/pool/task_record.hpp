@@ -63,7 +63,10 @@ struct task_terms {
 
 inline constexpr int lowest_priority = -10, highest_priority = 10;
 
-class record_store;
+struct task_record;
+template <class Record>
+class basic_record_store;
+using record_store = basic_record_store<task_record>;
 
 /// How a record that has left the dispatcher ends its handler's wait.
 enum class ending : std::uint8_t {

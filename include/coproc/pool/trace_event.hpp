@@ -30,12 +30,13 @@ struct trace_event {
 namespace pool {
 
 /// Bounded: when nobody fetches events for long, new ones are dropped, and counted.
-class trace_buffer {
+template <class Event>
+class basic_trace_buffer {
 public:
   bool on() const noexcept { return on_; }
   void set(bool on) noexcept { on_ = on; }
 
-  void add(const trace_event& e) noexcept {
+  void add(const Event& e) noexcept {
     if (!on_) return;
     try {
       if (events_.size() < max_events)
@@ -48,16 +49,18 @@ public:
   }
 
   bool empty() const noexcept { return events_.empty(); }
-  std::vector<trace_event> take() noexcept { return std::exchange(events_, {}); }
+  std::vector<Event> take() noexcept { return std::exchange(events_, {}); }
   std::uint64_t dropped() const noexcept { return dropped_; }
 
 private:
   static constexpr std::size_t max_events = 1 << 20;
 
   bool on_ = false;
-  std::vector<trace_event> events_;
+  std::vector<Event> events_;
   std::uint64_t dropped_ = 0;
 };
+
+using trace_buffer = basic_trace_buffer<trace_event>;
 
 } // namespace pool
 } // namespace coproc

@@ -8,12 +8,13 @@
 
 namespace coproc::pool {
 
-class view_lender {
+template <class Arena>
+class basic_view_lender {
 public:
   /// What copies faster than it is lent.
   static constexpr std::size_t least_bytes = 4096;
 
-  explicit view_lender(shm::view_arena& arena) noexcept : arena_(arena) {}
+  explicit basic_view_lender(Arena& arena) noexcept : arena_(arena) {}
 
   /// Null: no room, or not worth it.
   std::byte* allocate(std::size_t bytes, std::size_t alignment) {
@@ -40,8 +41,13 @@ private:
   // A child that a task forked shares the arena's memory, but not its books.
   bool is_copy() const noexcept { return !process_.is_own(); }
 
-  shm::view_arena& arena_;
+  Arena& arena_;
   process_mark process_;
+};
+
+class view_lender final : public basic_view_lender<shm::view_arena> {
+public:
+  using basic_view_lender::basic_view_lender;
 };
 
 } // namespace coproc::pool

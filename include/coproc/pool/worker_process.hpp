@@ -35,10 +35,11 @@ struct worker_settings {
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.
 inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71;
 
-/// The worker's side of its environment: doorbell and argument segments.
-class worker_environment {
+/// The worker's side of its environment: doorbell and argument segments, each a Mapping.
+template <class Mapping>
+class basic_worker_environment {
 public:
-  worker_environment(os::unique_fd control, os::unique_fd eventfd) noexcept
+  basic_worker_environment(os::unique_fd control, os::unique_fd eventfd) noexcept
       : control_(std::move(control)), eventfd_(std::move(eventfd)) {}
 
   // A task that closed the descriptor has made this worker mute: its death, at least, is heard.
@@ -77,7 +78,7 @@ private:
   // missing for ever.
   void map(const worker_message& m, const os::unique_fd& fd) noexcept {
     try {
-      segments_.insert_or_assign(m.segment, os::mapping(fd.get(), m.bytes, os::access::read_only));
+      segments_.insert_or_assign(m.segment, Mapping(fd.get(), m.bytes, os::access::read_only));
     } catch (const std::exception& e) {
       std::fprintf(stderr, "coproc: worker %u ends: %s\n", this_worker_context.index, e.what());
       os::exit_now(exit_set_up_failed);
@@ -85,14 +86,17 @@ private:
   }
 
   os::unique_fd control_, eventfd_;
-  std::unordered_map<std::uint32_t, os::mapping> segments_;
+  std::unordered_map<std::uint32_t, Mapping> segments_;
   std::uint64_t received_ = 0;
 };
+
+using worker_environment = basic_worker_environment<os::mapping>;
 
 namespace detail {
 
 // Each may be refused by the system, or make no sense there: then the worker is not started.
-inline void apply_limits(const worker_limits& l) {
+template <class Limits>
+void apply_limits(const Limits& l) {
   const auto set = [](auto resource, const char* name, const std::optional<std::uint64_t>& value) {
     if (!value) return;
     const rlimit limit{static_cast<rlim_t>(*value), static_cast<rlim_t>(*value)};
@@ -123,7 +127,8 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
 } // namespace detail
 
 /// Runs in the child, all signals still blocked. Does not return.
-[[noreturn]] inline void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
+template <worker_policy Environment>
+[[noreturn]] void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
                                      const worker_settings& settings) noexcept {
   // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
   os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
@@ -155,9 +160,9 @@ inline void run_initializer(hook initializer, unsigned index) noexcept {
     shm::store(shm::site::phase, m.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::initialized),
                std::memory_order_release);
 
-    worker_environment environment(std::move(fds.control), std::move(fds.eventfd));
+    Environment environment(std::move(fds.control), std::move(fds.eventfd));
     environment.ring(); // calls may wait for just this worker
-    worker_loop<worker_environment> loop(
+    worker_loop<Environment> loop(
         m, shm::result_space(results_map.data(), start.result_bytes, fds.results.get(), m.parent.freed),
         start.max_result_bytes, this_worker_context, environment, settings.spin_limit,
         start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll);

@@ -15,14 +15,15 @@
 
 namespace coproc::shm {
 
-class result_space {
+template <class Word>
+class basic_result_space {
 public:
   static constexpr std::size_t alignment = 64;
   /// Kept touched while nothing is live: a result of 64 MiB with its length before it, and some.
   static constexpr std::size_t warm_bytes = std::size_t{80} << 20;
 
   /// Borrows the mapping; `freed` is the front end's count of results given back.
-  result_space(std::byte* base, std::size_t bytes, int fd, const word& freed) noexcept
+  basic_result_space(std::byte* base, std::size_t bytes, int fd, const Word& freed) noexcept
       : base_(base), bytes_(bytes), fd_(fd), freed_(&freed) {}
 
   /// The result that is being written: [begin(), begin() + capacity()).
@@ -100,10 +101,12 @@ private:
   std::byte* base_;
   std::size_t bytes_;
   int fd_;
-  const word* freed_;
+  const Word* freed_;
   std::uint64_t collected_ = 0;
   std::deque<region> live_; // oldest first
   std::size_t begin_ = 0, capacity_ = 0, high_water_ = 0;
 };
+
+using result_space = basic_result_space<word>;
 
 } // namespace coproc::shm

@@ -18,6 +18,11 @@
 
 namespace coproc::shm {
 
+template <class Segment>
+class basic_segment_pool;
+template <class Segment>
+class basic_argument_block;
+
 class segment {
 public:
   /// Throws pool_error with the system's code.
@@ -36,8 +41,8 @@ public:
   std::size_t block_bytes() const noexcept { return block_bytes_; }
 
 private:
-  friend class segment_pool;
-  friend class argument_block;
+  friend class basic_segment_pool<segment>;
+  friend class basic_argument_block<segment>;
 
   std::uint32_t id_;
   std::size_t block_bytes_;
@@ -48,15 +53,17 @@ private:
   std::size_t touched_bytes_ = 0;
 };
 
-class argument_block;
-
-class segment_pool : public std::enable_shared_from_this<segment_pool> {
+/// A template, as basic_argument_block, so that a file that makes no pool does not compile it.
+template <class Segment>
+class basic_segment_pool : public std::enable_shared_from_this<basic_segment_pool<Segment>> {
 public:
+  using block = basic_argument_block<Segment>;
+
   /// `warm_bytes`: how much touched memory wholly free segments may keep before they are given back to the system.
-  explicit segment_pool(std::size_t warm_bytes = std::size_t{256} << 20) : warm_bytes_(warm_bytes) {}
+  explicit basic_segment_pool(std::size_t warm_bytes = std::size_t{256} << 20) : warm_bytes_(warm_bytes) {}
 
   /// A block of at least `bytes`; throws pool_error (EMFILE, ENOMEM, EFBIG ...).
-  argument_block allocate(std::size_t bytes);
+  block allocate(std::size_t bytes);
 
   /// Segments given back since the last call: workers that map them should unmap.
   std::vector<std::uint32_t> take_dropped() {
@@ -71,7 +78,7 @@ public:
   }
 
 private:
-  friend class argument_block;
+  friend block;
 
   static constexpr std::size_t min_block = 1024;
 
@@ -81,11 +88,11 @@ private:
     return std::max<std::size_t>(1, allowed / block_bytes);
   }
 
-  segment* with_room(std::size_t block_bytes) noexcept;
-  argument_block take(segment& s) noexcept;
+  Segment* with_room(std::size_t block_bytes) noexcept;
+  block take(Segment& s) noexcept;
 
-  void give_back(segment& s, std::uint32_t index, std::size_t used) noexcept {
-    std::unique_ptr<segment> doomed; // unmapped after the lock is gone
+  void give_back(Segment& s, std::uint32_t index, std::size_t used) noexcept {
+    std::unique_ptr<Segment> doomed; // unmapped after the lock is gone
     std::lock_guard lock(mutex_);
     if (used > s.touched_[index]) {
       s.touched_bytes_ += used - s.touched_[index];
@@ -107,18 +114,19 @@ private:
   mutable std::mutex mutex_;
   std::size_t warm_bytes_;
   std::uint32_t next_id_ = 1; // 0 means inline
-  std::vector<std::unique_ptr<segment>> segments_;
+  std::vector<std::unique_ptr<Segment>> segments_;
   std::vector<std::uint32_t> dropped_;
   std::atomic<bool> dropped_any_{false};
 };
 
 /// A block on loan from a segment_pool; what a task's large arguments live in. Given back by its destructor.
-class argument_block {
+template <class Segment>
+class basic_argument_block {
 public:
-  argument_block() = default;
-  argument_block(argument_block&& o) noexcept
+  basic_argument_block() = default;
+  basic_argument_block(basic_argument_block&& o) noexcept
       : pool_(std::move(o.pool_)), segment_(std::exchange(o.segment_, nullptr)), index_(o.index_), used_(o.used_) {}
-  argument_block& operator=(argument_block&& o) noexcept {
+  basic_argument_block& operator=(basic_argument_block&& o) noexcept {
     if (this != &o) {
       reset();
       pool_ = std::move(o.pool_);
@@ -128,11 +136,11 @@ public:
     }
     return *this;
   }
-  ~argument_block() { reset(); }
+  ~basic_argument_block() { reset(); }
 
   explicit operator bool() const noexcept { return segment_ != nullptr; }
-  const segment_pool* pool() const noexcept { return pool_.get(); }
-  const segment& owner() const noexcept { return *segment_; }
+  const basic_segment_pool<Segment>* pool() const noexcept { return pool_.get(); }
+  const Segment& owner() const noexcept { return *segment_; }
   std::byte* data() const noexcept { return segment_->map_.data() + offset(); }
   std::size_t capacity() const noexcept { return segment_->block_bytes_; }
   std::size_t offset() const noexcept { return index_ * segment_->block_bytes_; }
@@ -146,46 +154,54 @@ public:
   }
 
 private:
-  friend class segment_pool;
-  argument_block(std::shared_ptr<segment_pool> pool, segment* s, std::uint32_t index) noexcept
+  using segment_pool = basic_segment_pool<Segment>;
+  friend segment_pool;
+
+  basic_argument_block(std::shared_ptr<segment_pool> pool, Segment* s, std::uint32_t index) noexcept
       : pool_(std::move(pool)), segment_(s), index_(index) {}
 
   std::shared_ptr<segment_pool> pool_;
-  segment* segment_ = nullptr;
+  Segment* segment_ = nullptr;
   std::uint32_t index_ = 0;
   std::size_t used_ = 0;
 };
 
-inline argument_block segment_pool::allocate(std::size_t bytes) {
+template <class Segment>
+basic_argument_block<Segment> basic_segment_pool<Segment>::allocate(std::size_t bytes) {
   constexpr std::size_t largest = std::size_t{1} << 62;
   const std::size_t block_bytes = std::max(min_block, std::bit_ceil(std::min(bytes, largest)));
   std::lock_guard lock(mutex_);
   if (bytes <= largest)
-    if (segment* s = with_room(block_bytes)) return take(*s);
+    if (Segment* s = with_room(block_bytes)) return take(*s);
   const std::uint64_t limit = os::file_size_limit(); // a system call: not for blocks that are there
   if (bytes > std::min<std::uint64_t>(limit, largest)) os::throw_errno("an argument segment larger than any file", EFBIG);
   // Close to the limit the exact size may fit where the rounded one does not.
   const std::size_t exact_bytes = (bytes + 4095) / 4096 * 4096;
   const bool rounded_fits = block_bytes <= limit;
   if (!rounded_fits)
-    if (segment* s = with_room(exact_bytes)) return take(*s);
+    if (Segment* s = with_room(exact_bytes)) return take(*s);
   if (next_id_ > 0xfffff) os::throw_errno("a million argument segments in the life of one pool", EOVERFLOW);
   const std::size_t size = rounded_fits ? block_bytes : exact_bytes;
-  segments_.push_back(std::make_unique<segment>(next_id_, size, blocks_for(size)));
+  segments_.push_back(std::make_unique<Segment>(next_id_, size, blocks_for(size)));
   ++next_id_;
   return take(*segments_.back());
 }
 
-inline segment* segment_pool::with_room(std::size_t block_bytes) noexcept {
+template <class Segment>
+Segment* basic_segment_pool<Segment>::with_room(std::size_t block_bytes) noexcept {
   for (auto it = segments_.rbegin(); it != segments_.rend(); ++it)
     if ((*it)->block_bytes_ == block_bytes && !(*it)->free_.empty()) return it->get();
   return nullptr;
 }
 
-inline argument_block segment_pool::take(segment& s) noexcept {
+template <class Segment>
+basic_argument_block<Segment> basic_segment_pool<Segment>::take(Segment& s) noexcept {
   const std::uint32_t index = s.free_.back();
   s.free_.pop_back();
-  return argument_block(shared_from_this(), &s, index);
+  return block(this->shared_from_this(), &s, index);
 }
+
+using segment_pool = basic_segment_pool<segment>;
+using argument_block = basic_argument_block<segment>;
 
 } // namespace coproc::shm

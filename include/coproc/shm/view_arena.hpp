@@ -20,16 +20,17 @@
 namespace coproc::shm {
 
 /// \par Threads  allocate() and drop(): any thread of the worker. The rest: the thread that runs tasks.
-class view_arena {
+template <class Flags>
+class basic_view_arena {
 public:
   static constexpr std::size_t max_regions = 1024, alignment = 64;
 
   /// Borrows the mapping of [file_offset, file_offset + bytes) of the result file, and the front end's word on loans.
-  view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, int fd, const loan_flags& returned) noexcept
+  basic_view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, int fd, const Flags& returned) noexcept
       : base_(base), bytes_(bytes), file_offset_(file_offset), fd_(fd), returned_(returned) {}
 
-  view_arena(const view_arena&) = delete;
-  view_arena& operator=(const view_arena&) = delete;
+  basic_view_arena(const basic_view_arena&) = delete;
+  basic_view_arena& operator=(const basic_view_arena&) = delete;
 
   /// Memory for a new array of at least one byte, at the lowest free place, where memory is most likely warm. Null: no room.
   std::byte* allocate(std::size_t bytes, std::size_t align = alignment) {
@@ -162,7 +163,7 @@ private:
   std::size_t bytes_;
   std::uint64_t file_offset_;
   int fd_;
-  const loan_flags& returned_;
+  const Flags& returned_;
   std::mutex mutex_;
   std::vector<region> regions_;                         // by place
   std::array<std::vector<std::size_t>, max_loans> loans_; // the begins of their arrays
@@ -172,5 +173,7 @@ private:
   std::size_t open_bytes_ = 0, high_water_ = 0;
   bool freed_ = false; // since the last trim()
 };
+
+using view_arena = basic_view_arena<loan_flags>;
 
 } // namespace coproc::shm
