@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // An empty task after everybody has been idle for a while: the price of falling asleep, by the length of the gap.
 #include "../front_end_arm.hpp"
+#include "../peers/bare_wake.hpp"
 #include "../peers/coproc.hpp"
 #include "../peers/one_tbb.hpp"
 #include "../peers/socketpair.hpp"
@@ -24,7 +25,9 @@ void idle_gap(session& s) {
           {}};
     r.arms = {after_gaps<coproc_peer>("coproc 1w", 1, gap), after_gaps<thread_pool_peer>("thread_pool(1)", 1, gap),
               after_gaps<one_tbb_peer>("oneTBB, 1 thread", 1, gap),
-              after_gaps<socketpair_peer>("socketpair worker", 1, gap)};
+              after_gaps<socketpair_peer>("socketpair worker", 1, gap),
+              after_gaps<bare_wake_peer<sleeper::process>>("bare wake of a process", 1, gap),
+              after_gaps<bare_wake_peer<sleeper::thread>>("bare wake of a thread", 1, gap)};
     r.tasks_per_second = false;
     if (limit != 0) r.goals = {ratio_goal("coproc 1w", "thread_pool(1)", at_most, limit)};
     s.add(r);

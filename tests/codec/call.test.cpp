@@ -23,7 +23,11 @@ template <class F, class... A>
 result_t<F, A...> call_remotely(F fn, A&&... arguments) {
   STATIC_REQUIRE(verify<F, A...>());
   test::payload call, result;
+  constexpr std::size_t bytes = fixed_call_bytes<F, A...>;
+  std::array<std::byte, bytes> fixed{};
+  if constexpr (bytes != 0) encode_fixed_call<F, A...>(fixed.data(), fn, std::forward<A>(arguments)...);
   encode_call<F, A...>(call.writer(), fn, std::forward<A>(arguments)...);
+  if constexpr (bytes != 0) CHECK(std::ranges::equal(fixed, call.bytes())); // two ways, one encoding
   if (run_call<F, A...>(call.bytes(), result.writer()) == outcome::exception)
     std::rethrow_exception(decode_exception(result.bytes()));
   return decode_result<result_t<F, A...>>(result.bytes());
@@ -110,6 +114,31 @@ TEST_CASE("functions, with converted arguments") {
   CHECK(call_remotely(&greet, std::string(1000, 'x')).size() == 1006);
   CHECK_NOTHROW(call_remotely(&fail, 0));
   CHECK(call_remotely(&square, 1L << 62) == wide(1) << 124);
+}
+
+struct base {
+  int b = 5;
+};
+struct derived : base {
+  int d = 7;
+  constexpr derived() = default;
+  constexpr derived(const base& other) : base(other), d(8) {}
+};
+struct either {
+  int from;
+  constexpr either(double) : from(1) {}
+  constexpr explicit either(int) : from(2) {}
+};
+
+TEST_CASE("arguments are converted as by a call, wherever they are written to") {
+  const auto sum = [](derived x) { return x.b + x.d; };
+  base object{6};
+  CHECK(call_remotely(sum, object) == 14);
+  CHECK(call_remotely(sum, base{4}) == 12);
+  const auto which = [](either x) { return x.from; };
+  CHECK(call_remotely(which, 3) == 2);
+  CHECK(call_remotely(which, 3.5) == 1);
+  CHECK(call_remotely([](char c, long n, bool b) { return b ? c + n : 0; }, 1, short(2), true) == 3);
 }
 
 TEST_CASE("lambdas, with and without state, and generic ones") {

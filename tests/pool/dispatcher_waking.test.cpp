@@ -257,3 +257,44 @@ TEST_CASE("rings last for what lies behind the tasks that run, of longer tasks w
   CHECK(backlog_of(8, 100'000, 0) == 0us);
   CHECK(backlog_of(2, 100'000, 4) == 0us);
 }
+
+TEST_CASE("tasks with a worker of their own that a pump publishes count for the quick submissions after it") {
+  pool_bench b({.max_workers = 1, .max_queue = 1'000});
+  const auto w = b.live_worker(0);
+  b.advance(1s);
+  b.teach(w, 100);
+  for (std::uint64_t i = 0; i != shm::ring_slots; ++i) b.submit(i);
+  REQUIRE(b.record(w).ring_full());
+  for (std::uint64_t i = 100; i != 103; ++i) b.submit(i);
+  for (std::uint64_t i = 200; i != 250; ++i) {
+    pool::task_record& t = b.task(i);
+    t.terms.home = 0;
+    b.submit(t);
+  }
+  while (b.worker(w).run_one()) {
+  }
+  b.turn(); // 53 of them go into the ring
+  b.completed();
+  for (std::uint64_t i = 300; i != 400; ++i) submit_quickly(b, i);
+  CHECK(b.record(w).load() <= shm::ring_slots);
+  std::size_t ended = 0;
+  for (int i = 0; i != 100 && b.d.outstanding() != 0; ++i) {
+    while (b.worker(w).run_one()) {
+    }
+    b.turn();
+    for (const auto& e : b.completed()) ended += e.outcome == pool::verdict::value;
+  }
+  CHECK(b.d.outstanding() == 0);
+  CHECK(b.policy.signals.empty()); // no violation
+  CHECK(ended >= 53);
+}
+
+TEST_CASE("quick submissions give no worker more tasks than it may run") {
+  pool_bench b({.max_workers = 1, .max_queue = 1'000, .max_tasks_per_child = 330});
+  const auto w = b.live_worker(0);
+  b.advance(1s);
+  b.teach(w, 100); // 320 of them
+  for (std::uint64_t i = 0; i != 30; ++i) submit_quickly(b, i);
+  b.d.pump(b.now);
+  CHECK(b.record(w).tasks_issued <= 330);
+}

@@ -63,6 +63,18 @@ TEST_CASE("recycling gives back what the record holds: argument memory, result, 
   }
 }
 
+TEST_CASE("a call that could not be encoded leaves no argument memory in its record") {
+  record_store store;
+  auto segments = std::make_shared<shm::segment_pool>();
+  task_record& t = store.acquire();
+  t.block = segments->allocate(1000); // the encoding failed after this, and before call.location spoke of it
+  const std::byte* const where = t.block.data();
+  t.unprepared = nullptr; // passed on
+  t.encumbered = true;
+  store.recycle(t);
+  CHECK(segments->allocate(1000).data() == where);
+}
+
 TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
   record_store store;
   auto segments = std::make_shared<shm::segment_pool>();

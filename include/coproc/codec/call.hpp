@@ -76,6 +76,41 @@ void encode_arguments(writer& w, type_list<Wire...>, A&&... arguments) {
   (encode_argument<Wire>(w, static_cast<A&&>(arguments)), ...);
 }
 
+/// How many bytes a call takes whose arguments are all single values that travel as they are; 0 for any other.
+template <class F, class... Wire>
+constexpr std::size_t fixed_bytes(type_list<Wire...>) {
+  if constexpr (!custom_codec<F> && ((!viewable<Wire> && form_of<Wire> == form::bytes) && ...))
+    return (std::is_empty_v<F> ? 0 : sizeof(F)) + (sizeof(Wire) + ... + 0);
+  else
+    return 0;
+}
+
+template <class F, class... Wire, class... A>
+void encode_fixed(std::byte* to, const F& fn, type_list<Wire...>, A&&... arguments) {
+  [[maybe_unused]] const auto put = [&to](const auto& value) {
+    std::memcpy(to, std::addressof(value), sizeof value);
+    to += sizeof value;
+  };
+  [[maybe_unused]] const auto put_as = [&put]<class W>(std::type_identity<W>, auto&& argument) {
+    if constexpr (std::is_same_v<W, std::remove_cvref_t<decltype(argument)>>) {
+      put(argument);
+    } else {
+      const W converted = static_cast<W>(static_cast<decltype(argument)>(argument)); // as encode_argument
+      put(converted);
+    }
+  };
+  if constexpr (!std::is_empty_v<F>) put(fn);
+  (put_as(std::type_identity<Wire>(), static_cast<A&&>(arguments)), ...);
+}
+
+/// The same as encode_call for a call of fixed size: to memory that has room for it, without a writer.
+template <class F, class... A>
+inline constexpr std::size_t fixed_call_bytes = fixed_bytes<F>(typename call_traits<F, A...>::wires());
+template <class F, class... A>
+void encode_fixed_call(std::byte* to, const F& fn, A&&... arguments) {
+  encode_fixed(to, fn, typename call_traits<F, A...>::wires(), take_argument<A>(arguments)...);
+}
+
 /// Encodes fn, then the arguments, straight from where they are.
 /// \par Errors  pool_error(payload_too_large) from the writer; whatever a conversion or a codec<T> throws
 template <class F, class... A>

@@ -103,7 +103,7 @@ Container decode_plain_range(reader& r) {
   auto copy = [&] {
     if (range.template aligned<T>()) {
       const T* first = reinterpret_cast<const T*>(range.first);
-      if constexpr (std::is_same_v<typename Container::allocator_type, std::allocator<T>>)
+      if constexpr (std::is_same_v<typename Container::allocator_type, std::allocator<T>> && std::is_copy_assignable_v<T>)
         if (range.count >= os::always_fresh_bytes / sizeof(T)) {
           Container large;
           large.reserve(range.count);

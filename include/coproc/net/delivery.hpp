@@ -7,7 +7,7 @@
 // whoever runs the timer's handler takes the token over, with what was not delivered yet. See docs/design/004.
 #pragma once
 
-#include <coproc/pool/spin.hpp>
+#include <coproc/os/lock.hpp>
 #include <coproc/pool/task_record.hpp>
 
 #include <atomic>
@@ -62,7 +62,7 @@ public:
   }
 
 private:
-  pool::spin_lock mutex_; // may be locked while the pool's mutex is held; guards all below, but see add()
+  os::spin_lock mutex_; // may be locked while the pool's mutex is held; guards all below, but see add()
   pool::task_list list_;
   std::uint64_t holder_ = 0, claims_ = 0, claims_at_last_look_ = 0;
   std::atomic<std::uint64_t> in_handler_of_{0}; // the turn that is, or last was, calling a handler; 0: none

@@ -12,6 +12,7 @@
 #include <coproc/net/shutdown_gate.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/wake_list.hpp>
+#include <coproc/os/lock.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
@@ -228,6 +229,7 @@ private:
     if (token_ == token::idle) {
       post_turn();
       token_ = token::polling;
+      looked_ = false;
       look_at_ = pool::time_point::max(); // what happened while all was idle is seen after the first round, or by the wait
     } else if (token_ == token::polling) {
       guard_delivery(); // whoever holds the token may be in a handler that blocks
@@ -307,13 +309,18 @@ private:
   struct round {
     step next = step::begin;
     pool::time_point now{};
+    int since_look = 0;   // rounds that `now` has been good for
     pool::head_set heads; // to spin on
   };
 
-  // A look at the clock takes as long as a third of a round trip: none where the spinner has just looked, nor for a round that
-  // finds nothing new.
-  pool::time_point time_of(const round& r) const noexcept {
-    return r.next == step::spin || (r.next == step::complete && !host_.tasks().any_head_done()) ? r.now : pool::clock_now();
+  // A look at the clock takes as long as a tenth of a round trip: none where the spinner has just looked, nor for a round that
+  // finds nothing new. But not for long, whatever a worker's words seem to say from one moment to the next.
+  pool::time_point time_of(round& r) const noexcept {
+    const auto& tasks = host_.tasks();
+    const bool good = r.next == step::spin || (r.next == step::complete && !tasks.any_head_done());
+    if (good && !tasks.any_special() && ++r.since_look < 4) return r.now;
+    r.since_look = 0;
+    return pool::clock_now();
   }
 
   void advance(std::uint64_t me, round& r) {
@@ -336,6 +343,7 @@ private:
     if (look_at_ == pool::time_point::max()) look_at_ = now + look_period;
     if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
       look_at_ = now + look_period;
+      looked_ = true;
       tasks.publish_cpu(pool::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
@@ -349,6 +357,10 @@ private:
     if (moved != 0) spinning_since_ = pool::time_point::max();
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
+      if (!looked_) { // a death may have been waiting to be seen, and nobody else is
+        look_at_ = {};
+        return step::begin;
+      }
       token_ = token::idle;
       delivery_.between_handlers(); // the next turn has no number yet: nobody may take over from this one meanwhile
       call_off_guard();
@@ -359,14 +371,14 @@ private:
     const bool busy_poll = spun < options_.host.worker.busy_poll;
     const bool may_spin = busy_poll || (spun < pool::spin_limit && spin_.worthwhile());
     if (may_spin && tasks.worth_spinning(pool::current_cpu(), busy_poll)) {
-      spinning_since_ = std::min(now, spinning_since_);
+      if (spinning_since_ == pool::time_point::max()) spinning_since_ = r.since_look == 0 ? now : pool::clock_now();
       r.heads.clear();
       tasks.add_heads(r.heads);
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
     spinning_since_ = pool::time_point::max();
-    return arm() ? step::end : step::complete;
+    return arm() ? step::end : step::begin;
   }
 
   // ---- completing; see delivery.hpp for who may
@@ -400,9 +412,12 @@ private:
   // Under the mutex.
   void guard_delivery() {
     if (guarded_ || !guard_) return;
-    guarded_ = true;
-    guard_->expires_after(guard_period);
-    guard_->async_wait([self = this->shared_from_this()](net::error_code e) { self->check_delivery(e); });
+    try {
+      guard_->expires_after(guard_period);
+      guard_->async_wait([self = this->shared_from_this()](net::error_code e) { self->check_delivery(e); });
+      guarded_ = true;
+    } catch (const std::bad_alloc&) { // the next one tries again
+    }
   }
 
   void call_off_guard() {
@@ -431,7 +446,7 @@ private:
         return true;
       }
       if (i % 4 == 0)
-        r.now = pool::clock_now();
+        r.now = pool::clock_now(), r.since_look = 0;
       else
         pool::cpu_relax();
     }
@@ -454,10 +469,8 @@ private:
     auto& tasks = host_.tasks();
     const auto now = pool::clock_now();
     const auto pause = coalescing_pause();
-    coalescing_ = pause.count() != 0;
-    if (coalescing_) {
-      host_.set_timer(now + pause);
-    } else {
+    coalescing_ = pause.count() != 0 && host_.set_timer(now + pause);
+    if (!coalescing_) {
       tasks.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
       if (tasks.any_head_done()) {
@@ -574,7 +587,7 @@ private:
   pool::record_store records_;
   std::optional<Descriptor> wait_; // on the host's epoll
 
-  mutable std::mutex mutex_; // guards all below
+  mutable os::mutex mutex_; // guards all below
   token token_ = token::idle;
   std::atomic<bool> stopped_{false};
   std::uint64_t arm_epoch_ = 0;
@@ -582,6 +595,7 @@ private:
   pool::time_point last_look_at_clock_{}, look_at_{}, armed_at_{};
   pool::spin_gate spin_;
   pool::time_point spinning_since_ = pool::time_point::max(); // without success; max(): not spinning
+  bool looked_ = false; // since the pool was idle
   bool coalescing_ = false;
   std::size_t moved_since_wake_ = 0;
   int fruitless_pauses_ = 0;

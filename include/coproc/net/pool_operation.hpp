@@ -45,11 +45,16 @@ public:
       }
       t.may_wait = may_wait;
       t.call.entry = entry;
-      (keep(*core, t, detail::take_argument<A>(args)), ...);
       argument_memory memory{*core, t};
-      writer w(t.inline_bytes, sizeof t.inline_bytes, &argument_memory::grow, &memory);
-      detail::encode_call(w, fn, std::forward<A>(args)...);
-      memory.seal(w.size());
+      if constexpr (constexpr std::size_t bytes = detail::fixed_call_bytes<F, A...>; bytes != 0 && bytes <= shm::inline_bytes) {
+        detail::encode_fixed_call(t.inline_bytes, fn, std::forward<A>(args)...);
+        memory.seal(bytes);
+      } else {
+        (keep(*core, t, detail::take_argument<A>(args)), ...);
+        writer w(t.inline_bytes, sizeof t.inline_bytes, &argument_memory::grow, &memory);
+        detail::encode_call(w, fn, std::forward<A>(args)...);
+        memory.seal(w.size());
+      }
     } catch (...) {
       t.unprepared = std::current_exception();
       t.encumbered = true;

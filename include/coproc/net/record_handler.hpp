@@ -155,7 +155,7 @@ private:
     far c(std::move(*p));
     if (how != pool::ending::invoke) return end_elsewhere(t, how, std::move(c), p);
     task_result<R> result(t);
-    drop(p);
+    drop(p, c);
     t.store->recycle(t);
     std::move(result).pass_to(
         [&c](auto&&... args) { std::move(c).dispatch(std::forward<decltype(args)>(args)...); });
@@ -165,11 +165,11 @@ private:
   template <class Held>
   static void end_elsewhere(pool::task_record& t, pool::ending how, far c, Held* p) {
     if (how == pool::ending::destroy) {
-      drop(p);
+      drop(p, c);
       return t.store->recycle(t);
     }
     task_result<R> result(t);
-    drop(p);
+    drop(p, c);
     t.store->recycle(t);
     std::move(result).pass_to([&c](auto&&... args) { std::move(c).post(std::forward<decltype(args)>(args)...); });
   }
@@ -192,12 +192,13 @@ private:
       return *std::launder(reinterpret_cast<far**>(t.far_handler));
   }
 
-  static void drop(near* p) noexcept { std::destroy_at(p); }
-  static void drop(far* p) noexcept {
+  // What was moved from; `c` has the handler, and so the allocator.
+  static void drop(near* p, const far&) noexcept { std::destroy_at(p); }
+  static void drop(far* p, const far& c) noexcept {
     if constexpr (far_in_place) {
       std::destroy_at(p);
     } else {
-      allocator a(p->get_allocator());
+      allocator a(c.get_allocator());
       std::destroy_at(p);
       traits::deallocate(a, p, 1);
     }

@@ -83,8 +83,8 @@ inline unique_fd make_timerfd() {
   return fd;
 }
 
-/// Fires once at `when`; time_point::max() disarms. steady_clock is CLOCK_MONOTONIC in libstdc++ and libc++.
-inline void set_timer(int timerfd, std::chrono::steady_clock::time_point when) noexcept {
+/// Fires once at `when`; time_point::max() disarms. False: the kernel refused. steady_clock is CLOCK_MONOTONIC in libstdc++ and libc++.
+inline bool set_timer(int timerfd, std::chrono::steady_clock::time_point when) noexcept {
   itimerspec spec{};
   if (when != std::chrono::steady_clock::time_point::max()) {
     const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(when.time_since_epoch()).count();
@@ -92,7 +92,7 @@ inline void set_timer(int timerfd, std::chrono::steady_clock::time_point when) n
     spec.it_value.tv_nsec = ns > 0 ? ns % 1'000'000'000 : 1; // all zero would disarm
     if (spec.it_value.tv_sec == 0 && spec.it_value.tv_nsec == 0) spec.it_value.tv_nsec = 1;
   }
-  invoke(call::timerfd_settime, [&] { return ::timerfd_settime(timerfd, TFD_TIMER_ABSTIME, &spec, nullptr); });
+  return invoke(call::timerfd_settime, [&] { return ::timerfd_settime(timerfd, TFD_TIMER_ABSTIME, &spec, nullptr); }) == 0;
 }
 
 } // namespace coproc::os

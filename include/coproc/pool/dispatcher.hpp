@@ -43,9 +43,13 @@ public:
   bool submit_quickly(task_record& t, time_point now) noexcept {
     if (t.special || stage_ != stage::open || fleet_.may_grow() || !ledger_.takes_quickly(t)) return false;
     if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
-    if (chosen_.none) return ledger_.submit_quickly(t, now), true;
+    if (chosen_.none) {
+      ledger_.submit_quickly(t, now);
+      if (ledger_.queued() % 16 == 0) chosen_ = {}; // a longer queue may be worth a wake-up
+      return true;
+    }
     worker_record& w = *chosen_.worker;
-    if (ledger_.queued() != 0 || !active_.contains(w.index) || w.waker.looks_asleep(w.mailbox())) return false;
+    if (ledger_.queued() != 0 || w.ring_full() || !active_.contains(w.index) || w.waker.looks_asleep(w.mailbox())) return false;
     if (t.needs_segments() && send_segments(w, t) != 0) return false;
     --chosen_.more;
     ledger_.submit_issued(t, now);
@@ -195,6 +199,8 @@ public:
     return ledger_.outstanding() + (stage_ != stage::open && stage_ != stage::over) + fleet_.recycling();
   }
   std::uint64_t accepted() const noexcept { return ledger_.accepted(); }
+  /// Is there an accepted task whose time counts, or may count?
+  bool any_special() const noexcept { return ledger_.any_special(); }
   std::uint64_t accepted_bytes() const noexcept { return ledger_.accepted_bytes(); }
 
   // ---- workers
@@ -331,11 +337,12 @@ private:
 
   void dispatch(time_point now) noexcept {
     while (task_record* const t = ledger_.front()) {
-      if (t->next != nullptr) t->next->prefetch();
       worker_record* const w = chosen(now);
+      if (w != nullptr && hand_over_plain(*w, now)) continue;
       if (w == nullptr || !issue(*w, ledger_.any_homebound() ? *ledger_.front(w->index) : *t, now)) break;
     }
     if (!ledger_.any_homebound()) return;
+    chosen_ = {}; // what goes to workers of its own counts, too
     for (unsigned i = 0; i < fleet_.size(); ++i)
       while (ledger_.has_homebound(i)) {
         worker_record* const w = fleet_.at(i);
@@ -354,6 +361,20 @@ private:
     choice_.each_active(f);
   }
 
+  // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
+  // to be published.
+  bool hand_over_plain(worker_record& w, time_point now) noexcept {
+    if (ledger_.any_homebound() || ledger_.front()->needs_segments()) return false;
+    activate(w);
+    for (std::size_t n = 1 + std::exchange(chosen_.more, 0);; --n) {
+      task_record* const t = ledger_.front();
+      if (n == 0 || t == nullptr || t->needs_segments()) return chosen_.more = n, true;
+      if (t->next != nullptr) t->next->prefetch();
+      ledger_.dequeue_front(*t);
+      hand_over(w, *t, now);
+    }
+  }
+
   // The worker that the next task for any of them goes to; null while none has room.
   worker_record* chosen(time_point now) noexcept {
     if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
@@ -369,6 +390,7 @@ private:
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
     // do: the task stays at the head of the queue, for another worker.
+    if (error == EAGAIN || error == EPIPE || error == ECONNRESET) chosen_ = {};
     if (error == EAGAIN) return watchdog_.deafen(w, now), true;
     if (error == EPIPE || error == ECONNRESET) {
       watchdog_.stall(w, now);
@@ -465,7 +487,9 @@ private:
       if (!taken) w.steal_at = now + steal_again_after;
       any |= taken;
     });
-    if (any) dispatch(now);
+    if (!any) return;
+    chosen_ = {};
+    dispatch(now);
   }
 
   // Vacant seats are filled for tasks that must run there, for those that no worker has room for, and for those that have

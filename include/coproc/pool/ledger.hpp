@@ -70,6 +70,8 @@ public:
 
   /// It goes to a worker.
   void dequeue(Task& t) noexcept { queue_of(t).erase(t), --queued_; }
+  /// The same for front().
+  void dequeue_front(Task&) noexcept { queue_.pop_front(), --queued_; }
 
   /// Back from a worker that had not begun it, in its old place.
   void requeue(Task& t) noexcept {
@@ -147,6 +149,7 @@ public:
   /// Accepted and not ended, or waiting for room: while there are any, the loop must be kept alive.
   std::uint64_t outstanding() const noexcept { return accepted_ + waiting_.size(); }
   std::uint64_t accepted() const noexcept { return accepted_; }
+  bool any_special() const noexcept { return special_ != 0; }
   std::uint64_t accepted_bytes() const noexcept { return accepted_bytes_; }
   pool_counters& counters() noexcept { return counters_; }
   const pool_counters& counters() const noexcept { return counters_; }
@@ -218,6 +221,7 @@ private:
 
   void accept(Task& t) noexcept {
     ++accepted_;
+    special_ += t.special;
     accepted_bytes_ += t.call.length;
     t.where = place::queued;
     queue_of(t).push_back(t);
@@ -232,6 +236,7 @@ private:
 
   void release_room(Task& t) noexcept {
     --accepted_;
+    special_ -= t.special;
     accepted_bytes_ -= t.call.length;
     admit_waiting();
   }
@@ -296,7 +301,7 @@ private:
   task_list completed_;
   expiry_heap expiries_;
   pool_counters counters_;
-  std::uint64_t last_id_ = 0, accepted_ = 0, accepted_bytes_ = 0, queued_ = 0;
+  std::uint64_t last_id_ = 0, accepted_ = 0, accepted_bytes_ = 0, queued_ = 0, special_ = 0;
   bool closed_ = false, aborting_ = false, failed_ = false;
   net::error_code failure_cause_;
   const char* failure_text_ = nullptr;

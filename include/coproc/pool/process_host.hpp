@@ -101,11 +101,12 @@ public:
   /// The shutdown is complete: no process is left, but for unkillable ones.
   bool over() const noexcept { return dispatcher_.over() && server_is_gone_; }
 
-  /// The timer is only ever moved forward; when it fires too early, the next arming sets it again.
-  void set_timer(time_point next) noexcept {
-    if (next >= timer_at_) return;
+  /// The timer is only ever moved forward; when it fires too early, the next arming sets it again. False: it could not be set.
+  bool set_timer(time_point next) noexcept {
+    if (next >= timer_at_) return true;
+    if (!os::set_timer(timer_.get(), next)) return false;
     timer_at_ = next;
-    os::set_timer(timer_.get(), next);
+    return true;
   }
 
   // ---- workers to be started

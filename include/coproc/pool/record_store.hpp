@@ -3,7 +3,7 @@
 // record whose ticket has changed, and not freed memory. Front end, any thread.
 #pragma once
 
-#include <coproc/pool/spin.hpp>
+#include <coproc/os/lock.hpp>
 #include <coproc/pool/worker_record.hpp>
 
 #include <memory>
@@ -85,7 +85,8 @@ private:
       }
       t.exit.reset();
       t.error_text = nullptr;
-      if (std::exchange(t.unprepared, nullptr)) t.block.reset(); // a block that call.location never came to speak of
+      t.unprepared = nullptr;
+      t.block.reset(); // also one that call.location never came to speak of
     }
     if (std::exchange(t.call.location, 0) != 0) {
       t.block.reset();
@@ -103,7 +104,7 @@ private:
     }
   }
 
-  spin_lock mutex_;
+  os::spin_lock mutex_;
   Record* free_ = nullptr;
   std::vector<std::unique_ptr<Record[]>> chunks_;
 };

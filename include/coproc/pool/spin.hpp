@@ -3,33 +3,14 @@
 // would take, so after two fruitless spins it stops until sleeps turn out to be short. Worker and front end; private state.
 #pragma once
 
-#include <atomic>
+#include <coproc/os/lock.hpp>
+
 #include <chrono>
 #include <sched.h>
 
 namespace coproc::pool {
 
-inline void cpu_relax() noexcept {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause(); // <immintrin.h> would cost each of our users a second of compile time
-#elif defined(__aarch64__)
-  asm volatile("isb" ::: "memory");
-#endif
-}
-
-/// For a few instructions on private memory of the front end, several times a task: half the price of a std::mutex, which
-/// pays for its unlock, too. Whoever finds it held for long yields: the holder may have lost its CPU.
-class spin_lock {
-public:
-  void lock() noexcept {
-    while (held_.exchange(true, std::memory_order_acquire))
-      for (int i = 0; held_.load(std::memory_order_relaxed); ++i) i < 64 ? cpu_relax() : static_cast<void>(::sched_yield());
-  }
-  void unlock() noexcept { held_.store(false, std::memory_order_release); }
-
-private:
-  std::atomic<bool> held_{false};
-};
+using os::cpu_relax;
 
 inline int current_cpu() noexcept { return ::sched_getcpu(); }
 

@@ -41,8 +41,11 @@ public:
   }
 
   task_record* pop_front() noexcept {
-    task_record* const t = front();
-    if (t) erase(*t);
+    if (empty()) return nullptr;
+    task_list& list = lists_[first()];
+    task_record* const t = list.pop_front();
+    if (list.empty()) present_ &= present_ - 1; // the lowest bit
+    --size_;
     return t;
   }
 

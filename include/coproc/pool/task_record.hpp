@@ -146,8 +146,11 @@ struct alignas(64) task_record {
   bool needs_segments() const noexcept { return call.location != 0; }
   std::span<const std::byte> result_bytes() const noexcept { return {result, result_length}; }
 };
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Winvalid-offsetof" // no standard-layout class; both compilers know its offsets
 static_assert(offsetof(task_record, call) == 64 && offsetof(task_record, near_handler) == 128 &&
               offsetof(task_record, inline_bytes) == 160);
+#pragma GCC diagnostic pop
 
 /// FIFO of records through their links; a record is in at most one list.
 class task_list {
