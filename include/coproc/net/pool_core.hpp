@@ -313,12 +313,10 @@ private:
     pool::head_set heads; // to spin on
   };
 
-  // A look at the clock takes as long as a tenth of a round trip: none where the spinner has just looked, nor for a round that
-  // finds nothing new. But not for long, whatever a worker's words seem to say from one moment to the next.
+  // A look at the clock takes as long as a tenth of a round trip: none where the spinner has just looked. But not for long,
+  // whatever a worker's words seem to say from one moment to the next.
   pool::time_point time_of(round& r) const noexcept {
-    const auto& tasks = host_.tasks();
-    const bool good = r.next == step::spin || (r.next == step::complete && !tasks.any_head_done());
-    if (good && !tasks.any_special() && ++r.since_look < 4) return r.now;
+    if (r.next == step::spin && !host_.tasks().any_special() && ++r.since_look < 4) return r.now;
     r.since_look = 0;
     return pool::clock_now();
   }
