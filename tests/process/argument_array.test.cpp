@@ -420,20 +420,28 @@ TEST_CASE("no array can be made in a forked copy of the process, and the copies 
 TEST_CASE("a worker that cannot map an array ends, and its replacement takes the next call") {
   if (sanitized) return; // it needs memory of its own
   const leak_audit audit;
+  shared.reset();
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
+  // Not before the next call lies in its ring: an idle worker maps what it is told to before it begins a task, and a task
+  // that has not begun moves to the replacement.
   const auto no_more_memory = +[] {
     const rlimit nothing{1, 1};
-    return ::setrlimit(RLIMIT_AS, &nothing);
+    const int error = ::setrlimit(RLIMIT_AS, &nothing);
+    shared->started.add();
+    shared->go.await(1);
+    return error;
   };
   const auto a = counting(pool, 1000);
   ending<int> squeezed;
   ending<std::uint64_t> lost, next;
   start(squeezed, pool, no_more_memory);
+  REQUIRE(run_until(io, [] { return shared->started.get() == 1; }));
+  start(lost, pool, sum, a);
+  REQUIRE(run_until(io, [&] { return pool.stats().active == 2; }));
+  shared->go.add();
   REQUIRE(run_all(io));
   CHECK(squeezed.value == 0);
-  start(lost, pool, sum, a);
-  REQUIRE(run_all(io));
   const auto how = lost.as<coproc::worker_lost>();
   REQUIRE(how);
   CHECK(how->exit_code() == 71); // as docs/errors.md says

@@ -144,10 +144,13 @@ bool respawn(int respawns) {
   net::io_context io(1);
   process_pool pool(io, {.max_workers = 2, .initializer = [] { *server = ::getppid(); }});
   watch w("respawn", respawns, true);
-  // Of the fork server: living, or not yet reaped.
-  const auto workers = [] {
+  // Two processes of the fork server, living or not yet reaped, and the pool has heard of both and holds what it holds of
+  // a worker.
+  const auto settled = [&] {
     std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", server->load()));
-    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>());
+    const auto known = pool.stats().workers;
+    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>()) == 2 &&
+           std::all_of(known.begin(), known.end(), [](const worker_stats& s) { return s.state == worker_state::idle; });
   };
   for (int i = 0; i != respawns; ++i) {
     ending<void> dead;
@@ -159,10 +162,10 @@ bool respawn(int respawns) {
       return false;
     }
     // The replacement comes in its own time; a death is noticed while something is outstanding.
-    if (workers() != 2 && !eventually([&] {
+    if (!settled() && !eventually([&] {
           ending<int> again;
           start(again, pool, next, 1);
-          return run_all(io) && workers() == 2;
+          return run_all(io) && settled();
         }))
       fmt::print(stderr, "cycles: not as many processes as there should be\n");
     w.step(i);
