@@ -51,24 +51,37 @@ F decode_callable(reader& r) {
   }
 }
 
-// The argument, converted to the wire type in the caller; as it is where it has that type already.
+// Calls put with the argument, converted to the wire type in the caller; as it is where it has that type already.
+template <class Wire, class A, class Put>
+void as_wire(A&& argument, Put put) {
+  if constexpr (std::is_same_v<Wire, std::remove_cvref_t<A>>) {
+    put(argument);
+  } else {
+    const Wire converted = static_cast<Wire>(static_cast<A&&>(argument));
+    put(converted);
+  }
+}
+
+template <class Wire>
+void encode_wire(writer& w, const Wire& value) {
+  if constexpr (!viewable<Wire> && form_of<Wire> == form::bytes) {
+    std::memcpy(w.claim(sizeof value), std::addressof(value), sizeof value); // as encode, and inline
+  } else if constexpr (!viewable<Wire>) {
+    encode<Wire>(w, value);
+  } else if constexpr (travels_as_bytes<typename view_traits<Wire>::element>) {
+    encode_plain_range(w, value.data(), value.size());
+  } else {
+    w.put_length(value.size());
+    for (const auto& element : value) encode_element<typename view_traits<Wire>::element>(w, element);
+  }
+}
+
 template <class Wire, class A>
 void encode_argument(writer& w, A&& argument) {
-  if constexpr (is_argument_array<std::remove_cvref_t<A>>) {
+  if constexpr (is_argument_array<std::remove_cvref_t<A>>)
     encode_far_range(w, {argument.memory()->place(), argument.size()});
-  } else if constexpr (!std::is_same_v<Wire, std::remove_cvref_t<A>>) {
-    const Wire converted = static_cast<Wire>(static_cast<A&&>(argument));
-    encode_argument<Wire>(w, converted);
-  } else if constexpr (!viewable<Wire> && form_of<Wire> == form::bytes) {
-    std::memcpy(w.claim(sizeof argument), std::addressof(argument), sizeof argument); // as encode, and inline
-  } else if constexpr (!viewable<Wire>) {
-    encode<Wire>(w, argument);
-  } else if constexpr (travels_as_bytes<typename view_traits<Wire>::element>) {
-    encode_plain_range(w, argument.data(), argument.size());
-  } else {
-    w.put_length(argument.size());
-    for (const auto& element : argument) encode_element<typename view_traits<Wire>::element>(w, element);
-  }
+  else
+    as_wire<Wire>(static_cast<A&&>(argument), [&w](const Wire& value) { encode_wire<Wire>(w, value); });
 }
 
 template <class... Wire, class... A>
@@ -91,16 +104,8 @@ void encode_fixed(std::byte* to, const F& fn, type_list<Wire...>, A&&... argumen
     std::memcpy(to, std::addressof(value), sizeof value);
     to += sizeof value;
   };
-  [[maybe_unused]] const auto put_as = [&put]<class W>(std::type_identity<W>, auto&& argument) {
-    if constexpr (std::is_same_v<W, std::remove_cvref_t<decltype(argument)>>) {
-      put(argument);
-    } else {
-      const W converted = static_cast<W>(static_cast<decltype(argument)>(argument)); // as encode_argument
-      put(converted);
-    }
-  };
   if constexpr (!std::is_empty_v<F>) put(fn);
-  (put_as(std::type_identity<Wire>(), static_cast<A&&>(arguments)), ...);
+  (as_wire<Wire>(static_cast<A&&>(arguments), put), ...);
 }
 
 /// The same as encode_call for a call of fixed size: to memory that has room for it, without a writer.

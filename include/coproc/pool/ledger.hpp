@@ -208,8 +208,7 @@ private:
 
   void take_in(Task& t, time_point now) noexcept {
     enter(t, now);
-    ++accepted_;
-    accepted_bytes_ += t.call.length;
+    take_room(t);
   }
 
   void enter(Task& t, time_point now) noexcept {
@@ -220,9 +219,7 @@ private:
   }
 
   void accept(Task& t) noexcept {
-    ++accepted_;
-    special_ += t.special;
-    accepted_bytes_ += t.call.length;
+    take_room(t);
     t.where = place::queued;
     queue_of(t).push_back(t);
     ++queued_;
@@ -234,7 +231,13 @@ private:
     ++queued_;
   }
 
-  void release_room(Task& t) noexcept {
+  void take_room(const Task& t) noexcept {
+    ++accepted_;
+    special_ += t.special;
+    accepted_bytes_ += t.call.length;
+  }
+
+  void release_room(const Task& t) noexcept {
     --accepted_;
     special_ -= t.special;
     accepted_bytes_ -= t.call.length;
