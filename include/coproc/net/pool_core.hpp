@@ -13,6 +13,7 @@
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/wake_list.hpp>
 #include <coproc/os/lock.hpp>
+#include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
@@ -351,7 +352,7 @@ private:
     flush(false, wakes);
     const std::size_t ended = take_completed();
     if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
-    moved_since_wake_ += moved;
+    bells_.moved(moved);
     if (moved != 0) spinning_since_ = pool::time_point::max();
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
@@ -466,9 +467,9 @@ private:
   bool arm() {
     auto& tasks = host_.tasks();
     const auto now = pool::clock_now();
-    const auto pause = coalescing_pause();
-    coalescing_ = pause.count() != 0 && host_.set_timer(now + pause);
-    if (!coalescing_) {
+    const auto pause = bells_.pause({tasks.short_backlog(), tasks.long_backlog(), tasks.crowded_result_period()});
+    const bool silent = pause.count() != 0 && host_.set_timer(now + pause);
+    if (!silent) {
       tasks.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
       if (tasks.any_head_done()) {
@@ -479,33 +480,12 @@ private:
     }
     delivery_.between_handlers(); // as in advance()
     armed_at_ = now;
-    moved_since_wake_ = 0;
+    bells_.sleeps(silent);
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
     wait_->async_wait(Descriptor::wait_read,
                       [self = this->shared_from_this()](net::error_code) { self->woken(); });
     token_ = token::armed;
     return true;
-  }
-
-  // Where worker and front end share a CPU, or both are busy, each ring of the doorbell would preempt the worker for the
-  // sake of one short task. When a wake-up has brought that little and many short tasks are pending, the next sleep is a
-  // timed one without doorbells, as network cards moderate their interrupts. 0: ring.
-  std::chrono::nanoseconds coalescing_pause() noexcept {
-    const auto backlog = host_.tasks().short_backlog();
-    if (backlog.count() == 0) return unhurried_pause();
-    const bool worth_it = coalescing_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
-    return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), pool::spin_limit)
-                    : std::chrono::nanoseconds(0);
-  }
-
-  // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
-  // than the look that comes soon anyway. Not for ever: one of them may be far longer than the others.
-  std::chrono::nanoseconds unhurried_pause() noexcept {
-    const auto backlog = host_.tasks().long_backlog();
-    if (moved_since_wake_ != 0) fruitless_pauses_ = 0;
-    if (backlog < std::chrono::microseconds(40) || fruitless_pauses_ == 3) return {};
-    ++fruitless_pauses_;
-    return std::min<std::chrono::nanoseconds>(backlog / 2, pool::spin_limit);
   }
 
   // ---- between rounds, without the mutex ----
@@ -594,9 +574,7 @@ private:
   pool::spin_gate spin_;
   pool::time_point spinning_since_ = pool::time_point::max(); // without success; max(): not spinning
   bool looked_ = false; // since the pool was idle
-  bool coalescing_ = false;
-  std::size_t moved_since_wake_ = 0;
-  int fruitless_pauses_ = 0;
+  pool::bell_moderation bells_;
   std::shared_ptr<trace_sink> sink_;
   std::shared_ptr<shutdown_gate> gate_;
   std::optional<Timer> guard_;

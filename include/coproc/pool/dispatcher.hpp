@@ -42,8 +42,7 @@ public:
   /// submit() and pump() must see to it.
   bool submit_quickly(task_record& t, time_point now) noexcept {
     if (t.special || stage_ != stage::open || fleet_.may_grow() || !ledger_.takes_quickly(t)) return false;
-    if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
-    if (chosen_.none) {
+    if (!choose(now)) {
       ledger_.submit_quickly(t, now);
       if (ledger_.queued() % 16 == 0) chosen_ = {}; // a longer queue may be worth a wake-up
       return true;
@@ -113,16 +112,21 @@ public:
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(longest) * fleet_.pace.task_ns()));
   }
 
-  /// How long the rings will last, each without the task that its worker runs; 0 where one might run dry, or where the front
-  /// end has no CPU of its own to look from.
+  /// How long the rings will last, each without the task that its worker runs; 0 where one might run dry.
   std::chrono::nanoseconds long_backlog() const noexcept {
-    if (fleet_.pace.crowded()) return {};
     std::size_t shortest = shm::ring_slots;
     each_active([&](const worker_record& w) {
       if (w.load() != 0) shortest = std::min(shortest, w.unfinished());
     });
     if (shortest < 2 || shortest == shm::ring_slots) return {};
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(shortest - 1) * fleet_.pace.task_ns()));
+  }
+
+  /// Do the workers alone keep all CPUs busy, so that the front end runs in the place of one? Then the mean time from one
+  /// result to the next; else 0.
+  std::chrono::nanoseconds crowded_result_period() const noexcept {
+    if (!crowded()) return {};
+    return std::chrono::nanoseconds(1 + static_cast<std::int64_t>(fleet_.pace.task_ns() / fleet_.limits().usable_cpus));
   }
 
   void add_heads(head_set& set) const noexcept {
@@ -142,15 +146,13 @@ public:
   /// busy: the spinner would take one from them.
   bool worth_spinning(int cpu, bool busy_poll) const noexcept {
     if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
+    if (crowded()) return false;
     bool any = false;
-    unsigned busy = 0;
     each_active([&](const worker_record& w) {
-      if (w.load() == 0) return;
-      ++busy;
-      any = any || (!w.waker.looks_asleep(w.mailbox()) &&
+      any = any || (w.load() != 0 && !w.waker.looks_asleep(w.mailbox()) &&
                     w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
     });
-    return any && busy < fleet_.limits().usable_cpus;
+    return any;
   }
 
   /// Tells workers where the front end runs, so that none spins in its place (W6).
@@ -337,9 +339,11 @@ private:
 
   void dispatch(time_point now) noexcept {
     while (task_record* const t = ledger_.front()) {
-      worker_record* const w = chosen(now);
-      if (w != nullptr && hand_over_plain(*w, now)) continue;
-      if (w == nullptr || !issue(*w, ledger_.any_homebound() ? *ledger_.front(w->index) : *t, now)) break;
+      if (!choose(now)) break;
+      worker_record& w = *chosen_.worker;
+      --chosen_.more;
+      if (hand_over_plain(w, now)) continue;
+      if (!issue(w, ledger_.any_homebound() ? *ledger_.front(w.index) : *t, now)) break;
     }
     if (!ledger_.any_homebound()) return;
     chosen_ = {}; // what goes to workers of its own counts, too
@@ -361,6 +365,12 @@ private:
     choice_.each_active(f);
   }
 
+  bool crowded() const noexcept {
+    unsigned busy = 0;
+    each_active([&](const worker_record& w) { busy += w.load() != 0; });
+    return busy >= fleet_.limits().usable_cpus;
+  }
+
   // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
   // to be published.
   bool hand_over_plain(worker_record& w, time_point now) noexcept {
@@ -375,12 +385,10 @@ private:
     }
   }
 
-  // The worker that the next task for any of them goes to; null while none has room.
-  worker_record* chosen(time_point now) noexcept {
+  // Sees to it that chosen_ is the worker for the next task; false: none has room.
+  bool choose(time_point now) noexcept {
     if (chosen_.more == 0 && !chosen_.none) chosen_ = choice_.choose(now);
-    if (chosen_.none) return nullptr;
-    --chosen_.more;
-    return chosen_.worker;
+    return !chosen_.none;
   }
 
   // False: this worker cannot take this task now; it stays at the head of the queue.

@@ -20,8 +20,6 @@ public:
   /// `crowded`: the workers alone can keep all CPUs busy, so that the front end may have to wait for one.
   explicit pace(bool crowded) noexcept : crowded_(crowded) {}
 
-  bool crowded() const noexcept { return crowded_; }
-
   double task_ns() const noexcept { return task_ns_; }
 
   /// How many tasks the ring of a worker should hold.
@@ -59,7 +57,7 @@ private:
     return static_cast<std::size_t>(ns / task_ns); // task_ns is at least 1
   }
   static constexpr std::size_t depth_for(double task_ns, bool crowded) noexcept {
-    const double work_ns = crowded && task_ns < short_ns ? crowded_ring_work_ns : ring_work_ns;
+    const double work_ns = crowded && task_ns < pipelined_ns ? crowded_ring_work_ns : ring_work_ns;
     const std::size_t depth = std::min<std::size_t>(1 + tasks_in(work_ns, task_ns), shm::ring_slots);
     return std::max<std::size_t>(depth, task_ns < pipelined_ns ? 2 : 1);
   }

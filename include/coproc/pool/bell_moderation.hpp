@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSL-1.0
+// How the front end's next sleep ends: by a doorbell, or by the clock alone, as network cards moderate their interrupts. Learned
+// from what the sleeps before have brought; no system call, no clock. Front end, under the pool's mutex.
+#pragma once
+
+#include <coproc/pool/spin.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+
+namespace coproc::pool {
+
+class bell_moderation {
+public:
+  /// So many tasks ended since the last look.
+  void moved(std::size_t tasks) noexcept { moved_since_wake_ += tasks; }
+
+  /// See the functions of dispatcher with these names.
+  struct load {
+    std::chrono::nanoseconds short_backlog{}, long_backlog{}, crowded_result_period{};
+  };
+
+  /// How long to sleep without doorbells; 0: let them ring.
+  std::chrono::nanoseconds pause(const load& l) noexcept {
+    return l.short_backlog.count() != 0 ? coalescing_pause(l.short_backlog) : unhurried_pause(l);
+  }
+
+  /// The sleep begins, `silent` as pause() said, or not.
+  void sleeps(bool silent) noexcept {
+    silent_ = silent;
+    moved_since_wake_ = 0;
+  }
+
+private:
+  // Where worker and front end share a CPU, or both are busy, each ring would preempt the worker for the sake of one short
+  // task: when a wake-up has brought that little and many short tasks are pending.
+  std::chrono::nanoseconds coalescing_pause(std::chrono::nanoseconds backlog) const noexcept {
+    const bool worth_it = silent_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
+    return worth_it ? std::clamp<std::chrono::nanoseconds>(backlog, std::chrono::microseconds(10), spin_limit)
+                    : std::chrono::nanoseconds(0);
+  }
+
+  // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
+  // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings more
+  // results than one. Not for ever: one of the tasks may be far longer than the others.
+  std::chrono::nanoseconds unhurried_pause(const load& l) noexcept {
+    if (moved_since_wake_ != 0) fruitless_pauses_ = 0;
+    if (l.long_backlog < std::chrono::microseconds(40) || fruitless_pauses_ == 3) return {};
+    const bool crowded = l.crowded_result_period.count() != 0;
+    const auto pause = std::min<std::chrono::nanoseconds>(l.long_backlog / 2, crowded ? 4 * spin_limit : spin_limit);
+    if (pause < 2 * l.crowded_result_period) return {};
+    ++fruitless_pauses_;
+    return pause;
+  }
+
+  bool silent_ = false; // the last sleep
+  std::size_t moved_since_wake_ = 0;
+  int fruitless_pauses_ = 0;
+};
+
+} // namespace coproc::pool
