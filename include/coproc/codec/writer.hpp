@@ -15,8 +15,21 @@
 namespace coproc {
 
 namespace detail {
+
 class far_memory;
+
+/// Its last reader may have been on another CPU: the line is taken away from there while others are written, not when whatever
+/// publishes them has to wait for it. (g++ makes a prefetch for reading of __builtin_prefetch(p, 1), unless told that there is
+/// another. Processors that have none do nothing.)
+inline void prefetch_for_writing(std::byte* p) noexcept {
+#if defined(__x86_64__)
+  asm volatile("prefetchw %0" : : "m"(*p));
+#else
+  __builtin_prefetch(p, 1);
+#endif
 }
+
+} // namespace detail
 
 /// Appends encoded values. Not thread-safe. The memory belongs to the creator and must outlive the writer.
 /// \par Layout  Values are packed. Only ranges of plain types are aligned, relative to the first byte of the payload,
@@ -45,6 +58,7 @@ public:
       throw pool_error(make_error_code(errc::payload_too_large));
     std::byte* to = claim(padding + n);
     for (std::size_t i = 0; i != padding; ++i) to[i] = std::byte{0};
+    if (n >= 4096) detail::prefetch_for_writing(to + padding + n - 1);
     if (n != 0) std::memcpy(to + padding, from, n);
     return *this;
   }

@@ -181,7 +181,7 @@ private:
   enum class token : std::uint8_t { idle, polling, armed };
   static constexpr std::size_t tasks_per_turn = 256;
   static constexpr std::chrono::microseconds turn_limit{20};  // then the loop's other handlers get their turn
-  static constexpr std::chrono::microseconds look_period{20}; // at the epoll and at deadlines, while polling
+  static constexpr std::chrono::microseconds look_period{50}; // at the epoll and at deadlines, while polling
   static constexpr int spins_per_slice = 128;
   static constexpr std::chrono::milliseconds guard_period{2};
 
