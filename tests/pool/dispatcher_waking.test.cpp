@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Who is woken for tasks, and who is not, must not keep any task waiting for long: behind others that take longer than thought,
 // behind a stream that never ends, or in the ring of a worker that is to be replaced. Played by hand, as dispatcher.test.cpp.
+#include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/dispatcher.hpp>
 
 #include "fake_workers.hpp"
@@ -242,8 +243,8 @@ TEST_CASE("argument memory is announced before a quick submission, too") {
 }
 
 TEST_CASE("rings last for what lies behind the tasks that run") {
-  const auto backlog_of = [](unsigned usable_cpus, std::uint64_t run_ns, std::uint64_t tasks) {
-    pool_bench b({.max_workers = 2, .usable_cpus = usable_cpus});
+  const auto backlog_of = [](std::uint64_t run_ns, std::uint64_t tasks) {
+    pool_bench b({.max_workers = 2, .usable_cpus = 8});
     const auto x = b.live_worker(0);
     b.live_worker(1);
     b.advance(1s);
@@ -251,10 +252,10 @@ TEST_CASE("rings last for what lies behind the tasks that run") {
     for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
     return b.d.long_backlog();
   };
-  CHECK(backlog_of(8, 100'000, 4) > 90us);
-  CHECK(backlog_of(8, 100'000, 4) < 110us);
-  CHECK(backlog_of(8, 100'000, 3) == 0us); // one ring runs dry with the next result
-  CHECK(backlog_of(8, 100'000, 0) == 0us);
+  CHECK(backlog_of(100'000, 4) > 90us);
+  CHECK(backlog_of(100'000, 4) < 110us);
+  CHECK(backlog_of(100'000, 3) == 0us); // one ring runs dry with the next result
+  CHECK(backlog_of(100'000, 0) == 0us);
 }
 
 TEST_CASE("where busy workers fill all CPUs, results come one CPU's share of a task apart") {
@@ -268,6 +269,48 @@ TEST_CASE("where busy workers fill all CPUs, results come one CPU's share of a t
   b.submit(1);
   CHECK(b.d.crowded_result_period() > 45us);
   CHECK(b.d.crowded_result_period() < 55us);
+}
+
+TEST_CASE("full rings of workers that fill all CPUs let the front end sleep through two results") {
+  const auto pause_with = [](unsigned cpus, std::uint64_t run_ns, std::uint64_t tasks) {
+    pool_bench b({.max_workers = 4, .usable_cpus = cpus});
+    const auto w = b.live_worker(0);
+    for (unsigned i = 1; i != 4; ++i) b.live_worker(i);
+    b.advance(1s);
+    b.teach(w, run_ns);
+    for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
+    return pool::bell_moderation().pause({b.d.short_backlog(), b.d.long_backlog(), b.d.crowded_result_period()});
+  };
+  for (const std::uint64_t run_ns : {30'000, 100'000, 119'000}) {
+    INFO(run_ns << " ns");
+    CHECK(pause_with(2, run_ns, 100) > 0us);
+  }
+  CHECK(pause_with(2, 300'000, 100) == 0us);
+  CHECK(pause_with(4, 300'000, 100) > 0us);
+  CHECK(pause_with(2, 100'000, 7) == 0us); // one of four rings runs dry with the next result
+}
+
+TEST_CASE("in a sleep that the clock ends, whoever gets work and had none rings, and nobody else") {
+  pool_bench b({.max_workers = 2, .usable_cpus = 2});
+  const auto x = b.live_worker(0), y = b.live_worker(1);
+  b.advance(1s);
+  b.teach(x, 100'000);
+  b.submit(0);
+  const auto armed = [&](std::uint64_t w) { return b.record(w).mailbox().doorbell.armed.load(); };
+  const auto busy = b.record(x).load() != 0 ? x : y, idle = busy == x ? y : x;
+  b.d.disarm();
+  const auto before = armed(busy);
+  b.d.arm_idle(1'000);
+  b.submit(1);
+  REQUIRE(b.record(idle).load() == 1);
+  CHECK(armed(idle) == 1'000);
+  b.submit(2);
+  b.submit(3);
+  REQUIRE(b.record(busy).load() == 2);
+  CHECK(armed(busy) == before);
+  b.d.disarm();
+  b.d.arm(1'001);
+  CHECK(armed(busy) == 1'001);
 }
 
 TEST_CASE("tasks with a worker of their own that a pump publishes count for the quick submissions after it") {

@@ -7,6 +7,7 @@
 
 #include "fake_workers.hpp"
 
+#include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/fork_server.hpp>
 
 #include <fmt/format.h>
@@ -117,7 +118,7 @@ public:
 
   bool failed() const { return !failures.empty(); }
   std::vector<std::string> failures;
-  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0;
+  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0;
   std::array<std::uint64_t, 7> outcomes{};
 
 private:
@@ -311,6 +312,7 @@ private:
     if (look) look_at_events();
     const std::size_t n = d_.drain(chance(0.2) ? 1 + below(5) : 256, now_);
     moved += n;
+    bells_.moved(n);
     if (look) d_.tick(now_);
     d_.pump(now_);
     flush();
@@ -327,13 +329,21 @@ private:
       token_ = token::idle;
       return;
     }
-    d_.arm(++arm_epoch_);
-    if (d_.any_head_done()) {
-      d_.disarm();
-      return post_turn();
+    const auto pause = bells_.pause({d_.short_backlog(), d_.long_backlog(), d_.crowded_result_period()});
+    const bool silent = pause.count() != 0;
+    if (silent) {
+      ++silent_sleeps;
+      d_.arm_idle(++arm_epoch_);
+    } else {
+      d_.arm(++arm_epoch_);
+      if (d_.any_head_done()) {
+        d_.disarm();
+        return post_turn();
+      }
     }
+    bells_.sleeps(silent);
     token_ = token::armed;
-    set_timer(d_.next_deadline());
+    set_timer(silent ? std::min(now_ + pause, d_.next_deadline()) : d_.next_deadline());
     if (!deaths_.empty() || !mail_.empty() || (server_gone_ && !server_gone_known_) || timer_fired_)
       woken(); // level-triggered
   }
@@ -774,6 +784,7 @@ private:
   token token_ = token::idle;
   int until_look_ = 0;
   std::uint64_t arm_epoch_ = 0, timer_number_ = 0;
+  pool::bell_moderation bells_;
   pool::time_point timer_at_ = pool::time_point::max();
   bool timer_fired_ = false;
   std::vector<std::uint64_t> deaths_; // pidfds that have fired

@@ -20,7 +20,7 @@ class far_memory;
 
 /// Its last reader may have been on another CPU: the line is taken away from there while others are written, not when whatever
 /// publishes them has to wait for it. (g++ makes a prefetch for reading of __builtin_prefetch(p, 1), unless told that there is
-/// another. Processors that have none do nothing.)
+/// another. x86-64 processors that have none, but for the very first, do nothing.)
 inline void prefetch_for_writing(std::byte* p) noexcept {
 #if defined(__x86_64__)
   asm volatile("prefetchw %0" : : "m"(*p));

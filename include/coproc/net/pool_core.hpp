@@ -268,7 +268,7 @@ private:
       token_ = token::polling;
       host_.tasks().disarm();
       look_at_ = pool::clock_now();
-      spin_.slept(look_at_ - armed_at_);
+      if (!bells_.slept_silently()) spin_.slept(look_at_ - armed_at_); // else it says nothing about tasks
     }
     turn();
   }
@@ -351,8 +351,8 @@ private:
     tasks.pump(now);
     flush(false, wakes);
     const std::size_t ended = take_completed();
-    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     bells_.moved(moved);
+    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     if (moved != 0) spinning_since_ = pool::time_point::max();
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
@@ -468,8 +468,10 @@ private:
     auto& tasks = host_.tasks();
     const auto now = pool::clock_now();
     const auto pause = bells_.pause({tasks.short_backlog(), tasks.long_backlog(), tasks.crowded_result_period()});
-    const bool silent = pause.count() != 0 && host_.set_timer(now + pause);
-    if (!silent) {
+    const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, tasks.next_deadline()));
+    if (silent) {
+      tasks.arm_idle(++arm_epoch_);
+    } else {
       tasks.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
       if (tasks.any_head_done()) {

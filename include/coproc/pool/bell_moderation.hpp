@@ -22,15 +22,18 @@ public:
   };
 
   /// How long to sleep without doorbells; 0: let them ring.
-  std::chrono::nanoseconds pause(const load& l) noexcept {
+  std::chrono::nanoseconds pause(const load& l) const noexcept {
     return l.short_backlog.count() != 0 ? coalescing_pause(l.short_backlog) : unhurried_pause(l);
   }
 
-  /// The sleep begins, `silent` as pause() said, or not.
-  void sleeps(bool silent) noexcept {
-    silent_ = silent;
+  /// The sleep begins, without doorbells or with them.
+  void sleeps(bool silently) noexcept {
+    fruitless_pauses_ = fruitless_pauses() + silently;
+    silent_ = silently;
     moved_since_wake_ = 0;
   }
+
+  bool slept_silently() const noexcept { return silent_; }
 
 private:
   // Where worker and front end share a CPU, or both are busy, each ring would preempt the worker for the sake of one short
@@ -44,19 +47,19 @@ private:
   // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
   // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings more
   // results than one. Not for ever: one of the tasks may be far longer than the others.
-  std::chrono::nanoseconds unhurried_pause(const load& l) noexcept {
-    if (moved_since_wake_ != 0) fruitless_pauses_ = 0;
-    if (l.long_backlog < std::chrono::microseconds(40) || fruitless_pauses_ == 3) return {};
+  std::chrono::nanoseconds unhurried_pause(const load& l) const noexcept {
+    if (l.long_backlog < std::chrono::microseconds(40) || fruitless_pauses() >= 3) return {};
     const bool crowded = l.crowded_result_period.count() != 0;
     const auto pause = std::min<std::chrono::nanoseconds>(l.long_backlog / 2, crowded ? 4 * spin_limit : spin_limit);
-    if (pause < 2 * l.crowded_result_period) return {};
-    ++fruitless_pauses_;
-    return pause;
+    return pause < 2 * l.crowded_result_period ? std::chrono::nanoseconds(0) : pause;
   }
+
+  // In a row, with nothing moved in any.
+  int fruitless_pauses() const noexcept { return moved_since_wake_ != 0 ? 0 : fruitless_pauses_; }
 
   bool silent_ = false; // the last sleep
   std::size_t moved_since_wake_ = 0;
-  int fruitless_pauses_ = 0;
+  int fruitless_pauses_ = 0; // before the last sleep's moves are known
 };
 
 } // namespace coproc::pool

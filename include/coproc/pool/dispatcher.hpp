@@ -122,11 +122,12 @@ public:
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(shortest - 1) * fleet_.pace.task_ns()));
   }
 
-  /// Do the workers alone keep all CPUs busy, so that the front end runs in the place of one? Then the mean time from one
+  /// Have as many workers work as there are CPUs, so that the front end runs in the place of one? Then the mean time from one
   /// result to the next; else 0.
   std::chrono::nanoseconds crowded_result_period() const noexcept {
     if (!crowded()) return {};
-    return std::chrono::nanoseconds(1 + static_cast<std::int64_t>(fleet_.pace.task_ns() / fleet_.limits().usable_cpus));
+    const auto ns = static_cast<std::int64_t>(fleet_.pace.task_ns() / fleet_.limits().usable_cpus);
+    return std::chrono::nanoseconds(std::max<std::int64_t>(ns, 1));
   }
 
   void add_heads(head_set& set) const noexcept {
@@ -164,9 +165,16 @@ public:
   /// Writes the armed words of all workers with issued slots. The caller fences, then looks at any_head_done().
   void arm(std::uint64_t arm_epoch) noexcept {
     arm_epoch_ = arm_epoch;
+    only_idle_ring_ = false;
     each_active([&](worker_record& w) {
       if (w.load() != 0) w.arm(arm_epoch);
     });
+  }
+
+  /// Before a sleep that the clock ends: only those ring that are without work now, and get some meanwhile.
+  void arm_idle(std::uint64_t arm_epoch) noexcept {
+    arm_epoch_ = arm_epoch;
+    only_idle_ring_ = true;
   }
 
   /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
@@ -421,7 +429,7 @@ private:
       watchdog_.new_head(w, t, now);
     }
     w.steal_at = w.active_at + steal_after;
-    if (arm_epoch_ != 0) w.arm(arm_epoch_); // W4: before READY
+    if (arm_epoch_ != 0 && (!only_idle_ring_ || w.unfinished() == 0)) w.arm(arm_epoch_); // W4: before READY
     w.publish(t);
     fleet_.issued(w, now);
   }
@@ -572,7 +580,8 @@ private:
   ledger ledger_;
   watchdog<Policy> watchdog_;
   fleet<Policy> fleet_;
-  std::uint64_t arm_epoch_ = 0;
+  std::uint64_t arm_epoch_ = 0;  // 0: the front end polls
+  bool only_idle_ring_ = false;
   active_seats active_;
   worker_choice<fleet<Policy>> choice_;
   typename worker_choice<fleet<Policy>>::answer chosen_; // since the last pump()
