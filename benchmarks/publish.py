@@ -1,13 +1,16 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Puts the goals and the charts of one results file into docs/performance.md, between its two "results" comments, so
-that no figure is copied there by hand.
+"""Puts the goals and the charts of one results file into docs/performance.md, and a selection into README.md, between
+their two "results" comments, so that no figure is copied there by hand.
 
 usage: publish.py RESULTS.json         (RESULTS.json below benchmarks/results/, with its charts beside it)
 """
+import collections
 import json
 import pathlib
+import statistics
 import sys
+import textwrap
 
 BEGIN, END = "<!-- results: made by benchmarks/publish.py -->", "<!-- end of results -->"
 CHARTS = {"latency_over_gap": "latency of an empty task over the idle gap before it",
@@ -47,14 +50,83 @@ def absolute(results):
     return lines + ["", "</details>"]
 
 
+PEERS = {"coproc": "coproc 1w", "`asio::thread_pool`": "thread_pool(1)", "oneTBB": "oneTBB, 1 thread",
+         "socketpair worker": "socketpair worker", "`message_queue` worker": "message_queue worker",
+         "fork per task": "fork per task", "Python": "Python", "Node piscina": "Node piscina"}
+ROWS = {"empty task, one after the other": ("empty.1", "languages.1"), "16 in flight": ("empty.16",),
+        "256 in flight": ("empty.256", "languages.256"), "4096 in flight": ("empty.4096",),
+        "after an idle gap of 1 ms": ("gap.1000",), "after one of 10 ms": ("gap.10000",)}
+
+
+def scaled(value, step, units):
+    for name in units:
+        if abs(value) < 0.9995 * step or name == units[-1]:
+            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {name}"
+        value /= step
+
+
+def summary(results, link):
+    """What the README says of speed."""
+    rows = {row["id"]: row for row in results["rows"]}
+
+    def median(row, name):
+        for arm in rows[row]["arms"] if row in rows else []:
+            if arm["name"] == name:
+                return statistics.median(run[0] for run in arm["runs"])
+        return None
+
+    def time(row, name):
+        value = median(row, name)
+        return "" if value is None else scaled(value, 1000, ["ns", "us", "ms", "s"])
+
+    def judged(row, index=0):
+        return rows[row]["goals"][index]
+
+    def ratio(row, index=0):
+        return f"{judged(row, index)['median']:.2f}"
+
+    lines = ["| | " + " | ".join(PEERS) + " |", "| --- " * (len(PEERS) + 1) + "|"]
+    for title, ids in ROWS.items():
+        lines.append(f"| {title} | " + " | ".join(next((t for t in (time(i, name) for i in ids) if t), "")
+                                                  for name in PEERS.values()) + " |")
+    verdicts = collections.Counter(goal["verdict"] for row in rows.values() for goal in row["goals"])
+    idle_worker = scaled(judged("memory")["median"], 1024, ["B", "KiB", "MiB"])
+    text = (
+        f"Two processes that bounce one cache line took {time('empty.1', 'floor')} in the same run: an empty call is "
+        f"{ratio('empty.1')} of these. The machine is a virtual one whose CPUs are shared, and their speed and distance change within "
+        f"seconds: compare along the lines, not with other days. A burst of 1,000 empty tasks costs {time('scale', '1w, 1 k')} a task "
+        f"with one worker, {time('scale', '8w, 1 k')} with 8 and {time('scale', '64w, 1 k')} with 64. An argument costs its copy: "
+        f"64 KiB {time('argument.65536', 'by copy')} (`memcpy` {time('argument.65536', 'memcpy')}), "
+        f"1 MiB {time('argument.1048576', 'by copy')} ({time('argument.1048576', 'memcpy')}), "
+        f"64 MiB {time('argument.67108864', 'by copy')} ({time('argument.67108864', 'memcpy')}); "
+        f"a result of 64 MiB by value {time('result.67108864', 'by value')} "
+        f"(`std::vector(p, p + n)` {time('result.67108864', 'std::vector(p, p + n)')}); an `argument_array` or a `result_view` of "
+        f"64 MiB costs as much as 64 bytes ({ratio('argument.in_place')} and {ratio('result.view')} times). A crash, from the call "
+        f"that dies to the end of the first task in the new worker, takes {ratio('crash')} times a bare fork, run, die and wait. An "
+        f"idle worker holds {idle_worker} more than a child in `pause()`, and an idle pool wakes nobody. "
+        f"`#include <coproc/coproc.hpp>` costs the compiler {ratio('compile')} times `#include <asio.hpp>`.")
+    made = (
+        f"{results['cpu']}, {results['usable_cpus']} CPUs, {results['kernel'].split()[0]} "
+        f"{results['kernel'].split()[1].split('-')[0]}, {results['compiler']}, commit {results['commit']}: "
+        f"`{results['command']} --out {link}` makes all of it in less than ten minutes (`--quick`: two) once it is built. "
+        f"[docs/performance.md](docs/performance.md) has every row with spread, CPU seconds, goal and verdict, the charts, and what "
+        f"limits each: of {sum(verdicts.values())} goals {verdicts['met']} are met, {verdicts['missed']} missed, "
+        f"{verdicts['not decidable here']} not decidable on that machine.")
+    width = {"width": 136, "break_long_words": False, "break_on_hyphens": False}
+    return [*lines, "", *textwrap.wrap(text, **width), "", *textwrap.wrap(made, **width)]
+
+
+def replace_results(document, lines):
+    text = document.read_text()
+    before, rest = text.split(BEGIN)
+    after = rest.split(END)[1]
+    document.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + after)
+
+
 def main():
     path = pathlib.Path(sys.argv[1]).resolve()
     root = pathlib.Path(__file__).resolve().parent.parent
     results = json.loads(path.read_text())
-    document = root / "docs" / "performance.md"
-    text = document.read_text()
-    before, rest = text.split(BEGIN)
-    after = rest.split(END)[1]
     relative = path.relative_to(root).as_posix()
     lines = [f"[{relative}](../{relative}), made by `{results['command']}` on {results['date']}: {results['cpu']}, "
              f"{results['usable_cpus']} usable CPUs, {results['kernel']}, {results['compiler']}, commit "
@@ -63,7 +135,8 @@ def main():
     for chart, alt in CHARTS.items():
         if path.with_name(f"{path.stem}.{chart}.svg").exists():
             lines.append(f"![{alt}](../{relative.removesuffix('.json')}.{chart}.svg)")
-    document.write_text(before + BEGIN + "\n\n" + "\n".join(lines) + "\n\n" + END + after)
+    replace_results(root / "docs" / "performance.md", lines)
+    replace_results(root / "README.md", summary(results, relative))
 
 
 if __name__ == "__main__":
