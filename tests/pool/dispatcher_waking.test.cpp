@@ -281,7 +281,7 @@ TEST_CASE("full rings of workers that fill all CPUs let the front end sleep thro
     for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
     return pool::bell_moderation().pause({b.d.short_backlog(), b.d.long_backlog(), b.d.crowded_result_period()});
   };
-  for (const std::uint64_t run_ns : {30'000, 100'000, 119'000}) {
+  for (const unsigned run_ns : {30'000u, 100'000u, 119'000u}) {
     INFO(run_ns << " ns");
     CHECK(pause_with(2, run_ns, 100) > 0us);
   }
