@@ -40,8 +40,7 @@ def absolute(results):
     for row in results["rows"]:
         for arm in row["arms"]:
             for value, name in enumerate(row["values"]):
-                runs = sorted(run[value] for run in arm["runs"])
-                median = (runs[(len(runs) - 1) // 2] + runs[len(runs) // 2]) / 2
+                median = statistics.median(run[value] for run in arm["runs"])
                 label = arm["name"] if len(row["values"]) == 1 else f"{arm['name']}, {name}"
                 unit = "ns" if name.endswith(" ns") else row["unit"]
                 lines.append(f"| {row['title']} | {label} | {median:,.6g} {unit} | {arm['cpu_seconds']:.3f} | "
@@ -58,39 +57,33 @@ ROWS = {"empty task, one after the other": ("empty.1", "languages.1"), "16 in fl
         "after an idle gap of 1 ms": ("gap.1000",), "after one of 10 ms": ("gap.10000",)}
 
 
-def scaled(value, step, units):
-    for name in units:
-        if abs(value) < 0.9995 * step or name == units[-1]:
-            return f"{value:.{2 if value < 9.995 else 1 if value < 99.95 else 0}f} {name}"
-        value /= step
+def time_text(ns):
+    """As text.hpp's."""
+    for unit in ("ns", "us", "ms", "s"):
+        if ns < 999.5 or unit == "s":
+            return f"{ns:.{2 if ns < 9.995 else 1 if ns < 99.95 else 0}f} {unit}"
+        ns /= 1000
 
 
 def summary(results, link):
     """What the README says of speed."""
     rows = {row["id"]: row for row in results["rows"]}
 
-    def median(row, name):
-        for arm in rows[row]["arms"] if row in rows else []:
-            if arm["name"] == name:
-                return statistics.median(run[0] for run in arm["runs"])
-        return None
-
     def time(row, name):
-        value = median(row, name)
-        return "" if value is None else scaled(value, 1000, ["ns", "us", "ms", "s"])
+        return next((time_text(statistics.median(run[0] for run in arm["runs"]))
+                     for arm in rows[row]["arms"] if arm["name"] == name), "")
 
-    def judged(row, index=0):
-        return rows[row]["goals"][index]
+    def judged(row):
+        return rows[row]["goals"][0]["text"][0]
 
-    def ratio(row, index=0):
-        return f"{judged(row, index)['median']:.2f}"
+    def ratio(row):
+        return judged(row).removesuffix(" x")
 
     lines = ["| | " + " | ".join(PEERS) + " |", "| --- " * (len(PEERS) + 1) + "|"]
     for title, ids in ROWS.items():
         lines.append(f"| {title} | " + " | ".join(next((t for t in (time(i, name) for i in ids) if t), "")
                                                   for name in PEERS.values()) + " |")
     verdicts = collections.Counter(goal["verdict"] for row in rows.values() for goal in row["goals"])
-    idle_worker = scaled(judged("memory")["median"], 1024, ["B", "KiB", "MiB"])
     text = (
         f"Two processes that bounce one cache line took {time('empty.1', 'floor')} in the same run: an empty call is "
         f"{ratio('empty.1')} of these. The machine is a virtual one whose CPUs are shared, and their speed and distance change within "
@@ -103,7 +96,7 @@ def summary(results, link):
         f"(`std::vector(p, p + n)` {time('result.67108864', 'std::vector(p, p + n)')}); an `argument_array` or a `result_view` of "
         f"64 MiB costs as much as 64 bytes ({ratio('argument.in_place')} and {ratio('result.view')} times). A crash, from the call "
         f"that dies to the end of the first task in the new worker, takes {ratio('crash')} times a bare fork, run, die and wait. An "
-        f"idle worker holds {idle_worker} more than a child in `pause()`, and an idle pool wakes nobody. "
+        f"idle worker holds {judged('memory')} more than a child in `pause()`, and an idle pool wakes nobody. "
         f"`#include <coproc/coproc.hpp>` costs the compiler {ratio('compile')} times `#include <asio.hpp>`.")
     made = (
         f"{results['cpu']}, {results['usable_cpus']} CPUs, {results['kernel'].split()[0]} "

@@ -149,7 +149,7 @@ bool respawn(int respawns) {
   const auto settled = [&] {
     std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", server->load()));
     const auto known = pool.stats().workers;
-    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>()) == 2 &&
+    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>()) == 2 && known.size() == 2 &&
            std::all_of(known.begin(), known.end(), [](const worker_stats& s) { return s.state == worker_state::idle; });
   };
   for (int i = 0; i != respawns; ++i) {

@@ -16,13 +16,17 @@ public:
   /// So many tasks ended since the last look.
   void moved(std::size_t tasks) noexcept { moved_since_wake_ += tasks; }
 
-  /// See the functions of dispatcher with these names.
-  struct load {
-    std::chrono::nanoseconds short_backlog{}, long_backlog{}, crowded_result_period{};
+  /// What the workers have to go on with.
+  struct workload {
+    std::chrono::nanoseconds short_backlog{}; ///< how long the longest ring of very short tasks lasts; 0: none holds several
+    std::chrono::nanoseconds long_backlog{};  ///< how long each ring lasts behind the task that runs; 0: one might run dry
+    /// From one result to the next, where as many workers work as there are CPUs, and the front end runs in the place of one;
+    /// 0: it has a CPU of its own.
+    std::chrono::nanoseconds crowded_result_period{};
   };
 
   /// How long to sleep without doorbells; 0: let them ring.
-  std::chrono::nanoseconds pause(const load& l) const noexcept {
+  std::chrono::nanoseconds pause(const workload& l) const noexcept {
     return l.short_backlog.count() != 0 ? coalescing_pause(l.short_backlog) : unhurried_pause(l);
   }
 
@@ -47,7 +51,7 @@ private:
   // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
   // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings more
   // results than one. Not for ever: one of the tasks may be far longer than the others.
-  std::chrono::nanoseconds unhurried_pause(const load& l) const noexcept {
+  std::chrono::nanoseconds unhurried_pause(const workload& l) const noexcept {
     if (l.long_backlog < std::chrono::microseconds(40) || fruitless_pauses() >= 3) return {};
     const bool crowded = l.crowded_result_period.count() != 0;
     const auto pause = std::min<std::chrono::nanoseconds>(l.long_backlog / 2, crowded ? 4 * spin_limit : spin_limit);

@@ -6,6 +6,7 @@
 
 #include <coproc/os/error.hpp>
 #include <coproc/pool/active_seats.hpp>
+#include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/fleet.hpp>
 #include <coproc/pool/head_set.hpp>
 #include <coproc/pool/worker_choice.hpp>
@@ -103,31 +104,26 @@ public:
     return moved;
   }
 
-  /// How long the longest ring of very short tasks will last; 0 where no ring holds several.
-  std::chrono::nanoseconds short_backlog() const noexcept {
-    if (fleet_.pace.task_ns() >= 10'000) return {};
-    std::size_t longest = 0;
-    each_active([&](const worker_record& w) { longest = std::max(longest, w.unfinished()); });
-    if (longest < 8) return {};
-    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(longest) * fleet_.pace.task_ns()));
-  }
-
-  /// How long the rings will last, each without the task that its worker runs; 0 where one might run dry.
-  std::chrono::nanoseconds long_backlog() const noexcept {
-    std::size_t shortest = shm::ring_slots;
+  /// What the workers have to go on with.
+  bell_moderation::workload workload() const noexcept {
+    std::size_t longest = 0, shortest = shm::ring_slots;
+    unsigned busy = 0;
     each_active([&](const worker_record& w) {
-      if (w.load() != 0) shortest = std::min(shortest, w.unfinished());
+      if (w.load() == 0) return;
+      ++busy;
+      longest = std::max(longest, w.unfinished());
+      shortest = std::min(shortest, w.unfinished());
     });
-    if (shortest < 2 || shortest == shm::ring_slots) return {};
-    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(shortest - 1) * fleet_.pace.task_ns()));
-  }
-
-  /// Have as many workers work as there are CPUs, so that the front end runs in the place of one? Then the mean time from one
-  /// result to the next; else 0.
-  std::chrono::nanoseconds crowded_result_period() const noexcept {
-    if (!crowded()) return {};
-    const auto ns = static_cast<std::int64_t>(fleet_.pace.task_ns() / fleet_.limits().usable_cpus);
-    return std::chrono::nanoseconds(std::max<std::int64_t>(ns, 1));
+    const double task_ns = fleet_.pace.task_ns();
+    const auto time_of = [&](std::size_t tasks) {
+      return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * task_ns));
+    };
+    bell_moderation::workload l;
+    if (task_ns < 10'000 && longest >= 8) l.short_backlog = time_of(longest);
+    if (shortest >= 2 && shortest != shm::ring_slots) l.long_backlog = time_of(shortest - 1);
+    if (const unsigned cpus = fleet_.limits().usable_cpus; busy >= cpus)
+      l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
+    return l;
   }
 
   void add_heads(head_set& set) const noexcept {
@@ -147,13 +143,15 @@ public:
   /// busy: the spinner would take one from them.
   bool worth_spinning(int cpu, bool busy_poll) const noexcept {
     if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
-    if (crowded()) return false;
     bool any = false;
+    unsigned busy = 0;
     each_active([&](const worker_record& w) {
-      any = any || (w.load() != 0 && !w.waker.looks_asleep(w.mailbox()) &&
+      if (w.load() == 0) return;
+      ++busy;
+      any = any || (!w.waker.looks_asleep(w.mailbox()) &&
                     w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
     });
-    return any;
+    return any && busy < fleet_.limits().usable_cpus;
   }
 
   /// Tells workers where the front end runs, so that none spins in its place (W6).
@@ -373,12 +371,6 @@ private:
     choice_.each_active(f);
   }
 
-  bool crowded() const noexcept {
-    unsigned busy = 0;
-    each_active([&](const worker_record& w) { busy += w.load() != 0; });
-    return busy >= fleet_.limits().usable_cpus;
-  }
-
   // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
   // to be published.
   bool hand_over_plain(worker_record& w, time_point now) noexcept {
@@ -580,7 +572,7 @@ private:
   ledger ledger_;
   watchdog<Policy> watchdog_;
   fleet<Policy> fleet_;
-  std::uint64_t arm_epoch_ = 0;  // 0: the front end polls
+  std::uint64_t arm_epoch_ = 0; // 0: the front end polls
   bool only_idle_ring_ = false;
   active_seats active_;
   worker_choice<fleet<Policy>> choice_;
