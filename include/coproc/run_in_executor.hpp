@@ -64,7 +64,7 @@ struct initiate_work {
   template <class Handler, class Item>
   void operator()(Handler handler, Item item) const {
     using R = typename Item::result_type;
-    std::optional<prepared_call> call;
+    std::optional<basic_prepared_call<Core>> call;
     try {
       call.emplace(std::move(item).prepare(core, pool.options()));
     } catch (const std::bad_alloc&) { // no record; an initiation must not throw

@@ -7,6 +7,7 @@
 #include <coproc/os/unique_fd.hpp>
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <fcntl.h>
@@ -17,21 +18,21 @@
 #include <string_view>
 #include <type_traits>
 #include <unistd.h>
-#include <vector>
 
 namespace coproc::os {
 
 /// The first 64 KiB of a file; empty if it cannot be read.
-inline std::string read_small_file(const std::string& path) {
+template <class Text = std::string> // so that only a file that makes a pool compiles it, as what follows
+Text read_small_file(const std::type_identity_t<Text>& path) {
   const unique_fd fd = open_file(path.c_str(), O_RDONLY);
   if (!fd) return {};
-  std::string text(1 << 16, '\0');
+  Text text(1 << 16, '\0');
   text.resize(read_from_start(fd.get(), text));
   return text;
 }
 
 /// The cgroup path of this process from /proc/self/cgroup for controller `name` (v1), or for the unified tree ("").
-template <class Text = std::string> // so that only a file that makes a pool compiles it, as what follows
+template <class Text = std::string>
 std::optional<Text> cgroup_path(std::string_view proc_self_cgroup, std::string_view name) {
   std::size_t begin = 0;
   while (begin < proc_self_cgroup.size()) {
@@ -81,7 +82,8 @@ void each_level(const std::string& root, std::string path, F visit) {
 
 } // namespace detail
 
-inline int get_affinity(std::vector<unsigned char>& mask) noexcept {
+template <std::size_t N>
+int get_affinity(std::array<unsigned char, N>& mask) noexcept {
   return invoke(call::getaffinity, [&] {
     return ::sched_getaffinity(0, mask.size(), reinterpret_cast<cpu_set_t*>(mask.data()));
   });
@@ -95,7 +97,7 @@ inline long system_value(int name) noexcept {
 template <class Text = std::string>
 unsigned usable_cpus() {
   unsigned cpus = 1;
-  std::vector<unsigned char> mask(1 << 13); // 65,536 CPUs
+  std::array<unsigned char, 1 << 13> mask{}; // 65,536 CPUs
   if (get_affinity(mask) == 0)
     cpus = static_cast<unsigned>(CPU_COUNT_S(mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())));
   else if (const long online = system_value(_SC_NPROCESSORS_ONLN); online > 0)
@@ -118,9 +120,9 @@ unsigned usable_cpus() {
 }
 
 /// Pins this process to one of the CPUs that it may use, the index-th modulo their number. Throws pool_error.
-template <class Mask = std::vector<unsigned char>>
+template <class Mask = std::array<unsigned char, 1 << 13>>
 void pin_to_usable_cpu(unsigned index) {
-  Mask mask(1 << 13), one(1 << 13);
+  Mask mask{}, one{};
   auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
   auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
   if (get_affinity(mask) != 0) throw_errno("sched_getaffinity");

@@ -7,6 +7,7 @@
 #include <coproc/os/fault.hpp>
 #include <coproc/os/unique_fd.hpp>
 
+#include <array>
 #include <chrono>
 #include <cstdint>
 #include <span>
@@ -65,11 +66,12 @@ public:
   }
 
   /// The events there are, at most events.size(); waits at most timeout_ms (-1: for ever). EINTR yields none.
-  std::span<epoll_event> wait(std::span<epoll_event> events, int timeout_ms) noexcept {
+  template <std::size_t N>
+  std::span<epoll_event> wait(std::array<epoll_event, N>& events, int timeout_ms) noexcept {
     const int n = invoke(call::epoll_wait, [&] {
       return ::epoll_wait(fd_.get(), events.data(), static_cast<int>(events.size()), timeout_ms);
     });
-    return events.first(n > 0 ? static_cast<std::size_t>(n) : 0);
+    return std::span(events).first(n > 0 ? static_cast<std::size_t>(n) : 0);
   }
 
 private:

@@ -18,7 +18,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
-#include <span>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -41,8 +40,9 @@ inline int send_signal(int pidfd, int signal) noexcept {
 }
 
 /// Waits until one of the descriptors is readable (a pidfd is when its process is dead). poll's result; EINTR counts as 0.
-inline int wait_readable(std::span<pollfd> fds, int timeout_ms) noexcept {
-  const int n = invoke(call::poll, [&] { return ::poll(fds.data(), fds.size(), timeout_ms); });
+template <class Pollfds> // an array or a vector
+int wait_readable(Pollfds& fds, int timeout_ms) noexcept {
+  const int n = invoke(call::poll, [&] { return ::poll(std::data(fds), std::size(fds), timeout_ms); });
   return n < 0 && errno == EINTR ? 0 : n;
 }
 

@@ -108,7 +108,7 @@ public:
   bell_moderation::workload workload() const noexcept {
     std::size_t longest = 0, shortest = shm::ring_slots;
     unsigned busy = 0;
-    each_active([&](const worker_record& w) {
+    each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
       longest = std::max(longest, w.unfinished());
@@ -127,14 +127,14 @@ public:
   }
 
   void add_heads(head_set& set) const noexcept {
-    each_active([&](const worker_record& w) {
+    each_active([&](const auto& w) {
       if (w.load() != 0) w.add_head(set);
     });
   }
 
   bool any_head_done() const noexcept {
     bool any = false;
-    each_active([&](const worker_record& w) { any = any || w.head_done(); });
+    each_active([&](const auto& w) { any = any || w.head_done(); });
     return any;
   }
 
@@ -145,7 +145,7 @@ public:
     if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
     bool any = false;
     unsigned busy = 0;
-    each_active([&](const worker_record& w) {
+    each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
       any = any || (!w.waker.looks_asleep(w.mailbox()) &&
@@ -157,14 +157,14 @@ public:
   /// Tells workers where the front end runs, so that none spins in its place (W6).
   void publish_cpu(int cpu) noexcept {
     front_end_cpu_ = static_cast<std::uint32_t>(cpu) + 1;
-    each_active([&](worker_record& w) { w.publish_front_end_cpu(front_end_cpu_); });
+    each_active([&](auto& w) { w.publish_front_end_cpu(front_end_cpu_); });
   }
 
   /// Writes the armed words of all workers with issued slots. The caller fences, then looks at any_head_done().
   void arm(std::uint64_t arm_epoch) noexcept {
     arm_epoch_ = arm_epoch;
     only_idle_ring_ = false;
-    each_active([&](worker_record& w) {
+    each_active([&](auto& w) {
       if (w.load() != 0) w.arm(arm_epoch);
     });
   }
@@ -183,11 +183,11 @@ public:
   template <class F>
   void flush(bool only_sleepers, F f) noexcept {
     if (freed_somewhere_->load(std::memory_order_relaxed) && freed_somewhere_->exchange(false, std::memory_order_acq_rel))
-      fleet_.each_worker([&](worker_record& w) {
+      fleet_.each_worker([&](auto& w) {
         if (w.memory->freed_since_flush.load(std::memory_order_relaxed)) activate(w);
       });
     bool any = false;
-    each_active([&](worker_record& w) {
+    each_active([&](auto& w) {
       // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
       auto& freed = w.memory->freed_since_flush;
       if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) w.dirty = true;
@@ -195,7 +195,7 @@ public:
     });
     if (!any) return;
     shm::full_fence();
-    each_active([&](worker_record& w) {
+    each_active([&](auto& w) {
       if (!w.dirty || (only_sleepers && !w.waker.looks_asleep(w.mailbox()))) return;
       w.dirty = false;
       if (w.waker.must_wake(w.mailbox())) f(w);
@@ -232,7 +232,7 @@ public:
 
   /// Messages were sent to workers: those that sleep are owed a wake-up, too.
   void messages_sent() noexcept {
-    fleet_.each_worker([&](worker_record& w) {
+    fleet_.each_worker([&](auto& w) {
       if (w.dirty) activate(w);
     });
   }
@@ -266,7 +266,7 @@ public:
     if (!may_be_helped(time_point::max())) return next;
     const spare_capacity spare = find_spare();
     if (spare.all == 0) return next;
-    each_active([&](const worker_record& w) {
+    each_active([&](const auto& w) {
       if (spare_tasks(w, spare) != 0) next = std::min(next, w.steal_at);
     });
     return next;
@@ -323,15 +323,14 @@ public:
     s.queued_bytes = ledger_.accepted_bytes();
     s.wait_time = fleet_.meter.wait_time;
     s.run_time = fleet_.meter.run_time;
-    fleet_.each_process([&](const worker_record& w) {
-      worker_stats e;
+    fleet_.each_process([&](const auto& w) {
+      auto& e = s.workers.emplace_back();
       e.index = w.index;
       e.pid = w.handles.pid;
       e.state = state_of(w);
       e.age = now - w.born_at;
       e.tasks_done = w.tasks_done;
       e.tasks_issued = w.unfinished();
-      s.workers.push_back(e);
     });
     return s;
   }
@@ -467,7 +466,7 @@ private:
   // Is there a worker from which others should take tasks by then, if there are others?
   bool may_be_helped(time_point by) const noexcept {
     bool any = false;
-    each_active([&](const worker_record& w) {
+    each_active([&](const auto& w) {
       any = any || (by >= w.steal_at && w.unfinished() >= (w.initialized() ? 2u : 1u));
     });
     return any;
@@ -480,7 +479,7 @@ private:
     idle.all = idle.idle;
     if (idle.all == 0) return;
     bool any = false;
-    each_active([&](worker_record& w) {
+    each_active([&](auto& w) {
       if (now < w.steal_at) return;
       std::size_t wanted = spare_tasks(w, idle);
       if (wanted == 0) return;
@@ -537,7 +536,7 @@ private:
   // -- the end
 
   void revoke_all() noexcept {
-    fleet_.each_worker([&](worker_record& w) {
+    fleet_.each_worker([&](auto& w) {
       w.each_issued_backwards([&](task_record& t) {
         if (w.revoke(t)) ledger_.finish_issued(t, verdict::aborted);
       });

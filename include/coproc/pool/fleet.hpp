@@ -240,7 +240,7 @@ public:
 
   /// Raises the stop token of every running task.
   void stop_all() noexcept {
-    each_worker([&](worker_record& w) {
+    each_worker([&](auto& w) {
       if (task_record* t = w.head(); t && w.look(*t) == worker_record::task_state::running) w.raise_stop(*t);
     });
   }
@@ -254,7 +254,7 @@ public:
   void abandon() noexcept {
     ending_ = true;
     restarts_.end();
-    const auto drop = [&](worker_record& w) {
+    const auto drop = [&](auto& w) {
       w.each_issued([&](task_record& t) { ledger_.finish_issued(t, verdict::aborted); });
       w.clear_ring();
       w.victim = nullptr;

@@ -200,7 +200,7 @@ bool preload_and_report(fork_server_config& config, Policy& os_policy) noexcept 
 } // namespace detail
 
 /// Runs in the child of the front end, all signals still blocked. Does not return.
-template <fork_server_policy Policy>
+template <fork_server_policy Policy, class Entry = pollfd>
 [[noreturn]] void fork_server_main(fork_server_config& config) noexcept {
   os::set_name("coproc-server");
   const int keep[] = {config.socket.get(), config.front_end.get()};
@@ -209,7 +209,7 @@ template <fork_server_policy Policy>
   fork_server<Policy> server(policy);
   if (!detail::preload_and_report(config, policy)) os::exit_now(1);
 
-  std::vector<pollfd> fds;
+  std::vector<Entry> fds;
   for (;;) {
     fds.clear();
     fds.push_back({config.socket.get(), static_cast<short>(POLLIN | (server.has_output() ? POLLOUT : 0)), 0});
@@ -228,7 +228,7 @@ template <fork_server_policy Policy>
     if (fds[0].revents & POLLOUT) server.on_writable();
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
       start_request request;
-      os::received r = os::receive_message(config.socket.get(), std::as_writable_bytes(std::span(&request, 1)), false);
+      os::received r = os::receive_message(config.socket.get(), writable_bytes_of(request), false);
       if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) continue;
       if (r.error != 0 || r.bytes != sizeof request) break; // end of file: the pool is gone
       if (r.fd_count != 4)

@@ -60,7 +60,12 @@ static_assert(std::is_trivially_copyable_v<start_request> && std::is_trivially_c
 
 template <class Message>
 std::span<const std::byte> bytes_of(const Message& m) noexcept {
-  return std::as_bytes(std::span(&m, 1));
+  return {reinterpret_cast<const std::byte*>(&m), sizeof m};
+}
+
+template <class Message>
+std::span<std::byte> writable_bytes_of(Message& m) noexcept {
+  return {reinterpret_cast<std::byte*>(&m), sizeof m};
 }
 
 inline worker_exit exit_from(const server_message& m) noexcept {

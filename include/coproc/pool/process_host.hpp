@@ -144,14 +144,14 @@ public:
 
   // ---- what observers are told
 
-  bool has_notices() const noexcept { return !starts_seen_.empty() || !policy_.exits.empty(); }
-  std::vector<worker_start> take_start_notices() noexcept { return std::exchange(starts_seen_, {}); }
-  std::vector<worker_exit> take_exit_notices() noexcept { return std::exchange(policy_.exits, {}); }
+  bool has_notices() const noexcept { return !policy_.births.empty() || !policy_.exits.empty(); }
+  auto take_start_notices() noexcept { return std::exchange(policy_.births, {}); }
+  auto take_exit_notices() noexcept { return std::exchange(policy_.exits, {}); }
 
   pool_stats stats(time_point now) const {
     pool_stats s = dispatcher_.stats(now);
     std::size_t i = 0;
-    dispatcher_.each_process([&](const worker_record& w) { s.workers[i++].private_bytes = policy_.private_bytes(w); });
+    dispatcher_.each_process([&](const auto& w) { s.workers[i++].private_bytes = policy_.private_bytes(w); });
     return s;
   }
 
@@ -164,7 +164,7 @@ public:
     } catch (const pool_error&) { // no memory to watch one: the fork server ends it
     }
     dispatcher_.close();
-    dispatcher_.each_process([](worker_record& w) {
+    dispatcher_.each_process([](auto& w) {
       if (w.unfinished() != 0 && w.handles.pidfd)
         os::send_signal(w.handles.pidfd.get(), SIGTERM);
       else
@@ -179,7 +179,7 @@ public:
     const auto grace = std::min<duration>(options_.limits.kill_grace, std::chrono::hours(1));
     const auto term_deadline = clock_now() + grace;
     bool all_dead = true;
-    dispatcher_.each_process([&](worker_record& w) {
+    dispatcher_.each_process([&](auto& w) {
       if (w.handles.pidfd && !os::wait_dead(w.handles.pidfd.get(), term_deadline)) {
         os::send_signal(w.handles.pidfd.get(), SIGKILL);
         all_dead = false;
@@ -187,7 +187,7 @@ public:
     });
     const auto kill_deadline = clock_now() + grace;
     if (!all_dead)
-      dispatcher_.each_process([&](worker_record& w) {
+      dispatcher_.each_process([&](auto& w) {
         if (w.handles.pidfd) os::wait_dead(w.handles.pidfd.get(), kill_deadline);
       });
     server_.end(clock_now() + std::chrono::seconds(2));
@@ -198,11 +198,11 @@ private:
     bool dead = false;
     while (!server_is_gone_) {
       auto in = server_.receive();
-      if (in.message) {
-        on_message(*in.message, std::move(in.fd), now);
+      if (in.kind == in.mail) {
+        on_message(in.message, std::move(in.fd), now);
         continue;
       }
-      if (!in.gone && !dead) {
+      if (in.kind != in.end && !dead) {
         std::array<pollfd, 1> death{{{server_.pidfd(), POLLIN, 0}}};
         if (os::wait_readable(death, 0) <= 0) return; // alive, and nothing to say
         dead = true; // its last words may have come in between
@@ -220,7 +220,7 @@ private:
     case server_event::started:
       watch(fd, m.incarnation);
       dispatcher_.started(m.incarnation, m.pid, std::move(fd), now);
-      dispatcher_.each_process([&](worker_record& w) {
+      dispatcher_.each_process([&](auto& w) {
         if (w.incarnation == m.incarnation) came_up(w);
       });
       break;
@@ -237,7 +237,7 @@ private:
     // EXITED always follows STARTED, so the pid has not been reused; if it is dead already, reading says ESRCH.
     const std::string path = "/proc/" + std::to_string(w.handles.pid) + "/statm";
     w.handles.statm = os::above_stdio(os::open_file(path.c_str(), O_RDONLY));
-    if (options_.observe_starts) starts_seen_.push_back({w.index, w.handles.pid});
+    if (options_.observe_starts) policy_.births.push_back({w.index, w.handles.pid});
   }
 
   // Unwatched, for want of kernel memory, a death is told by EXITED alone: later, but it is told.
@@ -254,7 +254,7 @@ private:
     const auto deadline = after(clock_now(), options_.limits.start_timeout);
     for (;;) {
       std::size_t starting = 0;
-      dispatcher_.each_worker([&](const worker_record& w) { starting += w.status == worker_record::state::starting; });
+      dispatcher_.each_worker([&](const auto& w) { starting += w.status == worker_record::state::starting; });
       if (start_error_ != 0)
         throw pool_error(make_error_code(errc::worker_start_failed),
                          std::string("fork of a worker failed: ") + std::strerror(start_error_));
@@ -272,7 +272,7 @@ private:
   // Workers unmap what the segment pool has given back; until then the pages would stay.
   void tell_dropped_segments() {
     const auto dropped = segments_->take_dropped();
-    dispatcher_.each_worker([&](worker_record& w) {
+    dispatcher_.each_worker([&](auto& w) {
       for (const std::uint32_t id : dropped)
         if (std::erase(w.segments, id) != 0) w.unmap_backlog.push_back(id);
       while (!w.unmap_backlog.empty() &&
@@ -291,7 +291,6 @@ private:
   bool server_is_gone_ = false;
   int start_error_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
-  std::vector<worker_start> starts_seen_;
   Policy policy_{epoll_};
   dispatcher_type dispatcher_;
 };

@@ -90,8 +90,9 @@ public:
     return error;
   }
 
-  std::vector<unsigned> starts;   ///< incarnations to be made, outside the mutex
-  std::vector<worker_exit> exits; ///< for on_worker_exit
+  std::vector<unsigned> starts;              ///< incarnations to be made, outside the mutex
+  std::vector<worker_start> births;          ///< for on_worker_start
+  std::vector<decltype(Worker::exit)> exits; ///< for on_worker_exit
   /// Dead workers. The holder of the drainer token may be looking at their memory, without the mutex: it clears this.
   std::unique_ptr<Worker> graveyard;
   bool observe_exits = false;

@@ -6,7 +6,6 @@
 #include <coproc/pool/fork_server.hpp>
 
 #include <cstring>
-#include <optional>
 #include <string>
 
 namespace coproc::pool {
@@ -77,22 +76,22 @@ public:
   }
 
   struct incoming {
-    bool gone = false; ///< the server is dead
-    std::optional<server_message> message;
+    enum { nothing, mail, end } kind = nothing; ///< end: the server is dead
+    server_message message;
     os::unique_fd fd;
   };
 
   /// The next message, if there is one.
   incoming receive() noexcept {
     server_message m;
-    const auto next = [&] { return os::receive_message(socket_.get(), std::as_writable_bytes(std::span(&m, 1)), false); };
+    const auto next = [&] { return os::receive_message(socket_.get(), writable_bytes_of(m), false); };
     os::received r = next();
     if (r.error == ECONNRESET) r = next(); // told once of a peer that left mail unread, before its own last messages
     if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {}; // it is still there, and so is the message
-    if (r.error != 0 || r.bytes != sizeof m) return {true, {}, {}};
+    if (r.error != 0 || r.bytes != sizeof m) return {incoming::end, {}, {}};
     m.text[sizeof m.text - 1] = '\0';
     answered_ = m.event != server_event::ready;
-    return {false, m, std::move(r.fds[0])};
+    return {incoming::mail, m, std::move(r.fds[0])};
   }
 
   /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy of
@@ -126,10 +125,9 @@ private:
       std::array<pollfd, 2> fds{{{socket_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}}};
       os::wait_readable(fds, -1);
       incoming in = receive();
-      if (in.message && in.message->event == server_event::ready) return;
-      if (in.message)
-        throw pool_error(make_error_code(errc::worker_start_failed), in.message->text);
-      if (in.gone || fds[1].revents != 0)
+      if (in.kind == incoming::mail && in.message.event == server_event::ready) return;
+      if (in.kind == incoming::mail) throw pool_error(make_error_code(errc::worker_start_failed), in.message.text);
+      if (in.kind == incoming::end || fds[1].revents != 0)
         throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died before it was ready (did preload crash?)");
     }
   }

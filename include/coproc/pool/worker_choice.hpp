@@ -45,7 +45,7 @@ public:
     std::size_t next_shortest = shm::ring_slots; // of the others
     bool through = false, relievable = false;
     unsigned going = 0;
-    each_active([&](worker_record& w) {
+    each_active([&](auto& w) {
       if (!goes_on(w, now)) return;
       ++going;
       through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1 + queued);
@@ -74,10 +74,10 @@ private:
   worker_record* any() const noexcept {
     worker_record* best = nullptr;
     bool best_awake = false;
-    fleet_.each_worker([&](worker_record& w) {
+    fleet_.each_worker([&](auto& w) {
       if (!has_room(w) || (best != nullptr && w.unfinished() > best->unfinished())) return;
       const bool awake = is_awake(w);
-      const auto rank = [](const worker_record& r, bool r_awake) { return std::tuple(r.initialized(), r_awake, r.active_at); };
+      const auto rank = [](const auto& r, bool r_awake) { return std::tuple(r.initialized(), r_awake, r.active_at); };
       if (best == nullptr || w.unfinished() < best->unfinished() || rank(w, awake) > rank(*best, best_awake)) {
         best = &w;
         best_awake = awake;

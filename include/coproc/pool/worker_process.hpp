@@ -65,7 +65,7 @@ public:
 private:
   void read_order() {
     worker_message message;
-    os::received r = os::receive_message(control_.get(), std::as_writable_bytes(std::span(&message, 1)), true);
+    os::received r = os::receive_message(control_.get(), writable_bytes_of(message), true);
     if (r.error != 0 || r.bytes != sizeof message) os::exit_now(exit_set_up_failed); // the front end is gone
     ++received_;
     if (message.order == worker_order::unmap_segment)
