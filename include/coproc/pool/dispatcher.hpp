@@ -6,6 +6,7 @@
 
 #include <coproc/os/error.hpp>
 #include <coproc/pool/active_seats.hpp>
+#include <coproc/pool/balance.hpp>
 #include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/fleet.hpp>
 #include <coproc/pool/head_set.hpp>
@@ -27,7 +28,7 @@ public:
 
   dispatcher(const dispatcher_limits& limits, Policy& policy)
       : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_),
-        active_(limits.max_workers), choice_(fleet_, ledger_, active_) {}
+        active_(limits.max_workers), choice_(fleet_, ledger_, active_), balance_(fleet_, ledger_, watchdog_, choice_) {}
 
   // ---- tasks
 
@@ -61,8 +62,11 @@ public:
   void pump(time_point now) noexcept {
     chosen_ = {};
     dispatch(now);
-    rebalance(now); // also while tasks wait for a worker that goes on
-    if (fleet_.may_grow()) grow(now);
+    if (balance_.take_back(now)) { // also while tasks wait for a worker that goes on
+      chosen_ = {};
+      dispatch(now);
+    }
+    if (fleet_.may_grow()) balance_.grow(now);
     if (stage_ != stage::open) advance_shutdown(now);
   }
 
@@ -262,14 +266,7 @@ public:
   }
 
   time_point next_deadline() const noexcept {
-    time_point next = std::min({fleet_.next_deadline(), ledger_.next_expiry(), stage_deadline_});
-    if (!may_be_helped(time_point::max())) return next;
-    const spare_capacity spare = find_spare();
-    if (spare.all == 0) return next;
-    each_active([&](const auto& w) {
-      if (spare_tasks(w, spare) != 0) next = std::min(next, w.steal_at);
-    });
-    return next;
+    return std::min({fleet_.next_deadline(), ledger_.next_expiry(), stage_deadline_, balance_.next_move()});
   }
 
   // ---- the end
@@ -336,8 +333,6 @@ public:
   }
 
 private:
-  /// When nothing could be taken.
-  static constexpr std::chrono::milliseconds steal_again_after{10};
   enum class stage : std::uint8_t { open, draining, stopping, terminating, over };
 
   // -- issuing
@@ -433,94 +428,6 @@ private:
     return error;
   }
 
-  // -- balance
-
-  struct spare_capacity {
-    std::size_t all = 0, idle = 0, initialized = 0; // all: with the seats
-  };
-
-  // Workers without work, and seats that could have one.
-  spare_capacity find_spare() const noexcept {
-    spare_capacity spare;
-    for (unsigned i = 0; i < fleet_.size(); ++i) {
-      const worker_record* const w = fleet_.at(i);
-      if (w == nullptr) {
-        spare.all += fleet_.may_grow() && fleet_.vacant(i);
-      } else if (w->takes_work() && w->load() == 0) {
-        ++spare.all;
-        ++spare.idle;
-        spare.initialized += w->initialized();
-      }
-    }
-    return spare;
-  }
-
-  // How many tasks of w others should take: those behind the one that it runs, or will begin any moment; all of them
-  // where w is still initializing and they are not.
-  static std::size_t spare_tasks(const worker_record& w, const spare_capacity& spare) noexcept {
-    const std::size_t movable = w.unfinished() - w.homebound;
-    if (spare.initialized != 0 && !w.initialized()) return std::min(movable, spare.initialized);
-    return w.unfinished() < 2 ? 0 : std::min({w.unfinished() - 1, movable, spare.all});
-  }
-
-  // Is there a worker from which others should take tasks by then, if there are others?
-  bool may_be_helped(time_point by) const noexcept {
-    bool any = false;
-    each_active([&](const auto& w) {
-      any = any || (by >= w.steal_at && w.unfinished() >= (w.initialized() ? 2u : 1u));
-    });
-    return any;
-  }
-
-  // A worker without work takes what lies unstarted behind a task that has been running for a while.
-  void rebalance(time_point now) noexcept {
-    if (!may_be_helped(now)) return;
-    spare_capacity idle = find_spare();
-    idle.all = idle.idle;
-    if (idle.all == 0) return;
-    bool any = false;
-    each_active([&](auto& w) {
-      if (now < w.steal_at) return;
-      std::size_t wanted = spare_tasks(w, idle);
-      if (wanted == 0) return;
-      const task_record* const kept = !w.initialized() && idle.initialized != 0 ? nullptr : w.head();
-      bool taken = false;
-      w.each_issued([&](task_record& t) {
-        if (wanted == 0 || kept == &t || t.home >= 0 || !watchdog_.revoke(w, t, now)) return;
-        ledger_.requeue(t);
-        --wanted;
-        taken = true;
-      });
-      if (!taken) w.steal_at = now + steal_again_after;
-      any |= taken;
-    });
-    if (!any) return;
-    chosen_ = {};
-    dispatch(now);
-  }
-
-  // Vacant seats are filled for tasks that must run there, for those that no worker has room for, and for those that have
-  // waited behind a running one for a while.
-  void grow(time_point now) noexcept {
-    std::size_t wanted = ledger_.queued(), coming = 0;
-    for (unsigned i = 0; i < fleet_.size(); ++i) {
-      worker_record* const w = fleet_.at(i);
-      if (w == nullptr) {
-        if (fleet_.vacant(i) && ledger_.has_homebound(i)) fleet_.request(i);
-        coming += !fleet_.vacant(i);
-        continue;
-      }
-      if (w->takes_work() && w->load() == 0) return; // it will help first
-      coming += w->status == state::starting;
-      if (w->unfinished() >= 2 && now >= w->steal_at) {
-        wanted += std::min(w->unfinished() - 1, w->unfinished() - w->homebound);
-        w->steal_at = now + steal_again_after;
-      }
-    }
-    for (unsigned i = 0; i < fleet_.size() && coming < wanted; ++i)
-      if (fleet_.vacant(i)) fleet_.request(i), ++coming;
-  }
-
   // -- time
 
   void expire(time_point now) noexcept {
@@ -576,6 +483,7 @@ private:
   active_seats active_;
   worker_choice<fleet<Policy>> choice_;
   typename worker_choice<fleet<Policy>>::answer chosen_; // since the last pump()
+  balance<fleet<Policy>, watchdog<Policy>> balance_;
   std::shared_ptr<std::atomic<bool>> freed_somewhere_ = std::make_shared<std::atomic<bool>>(false);
   std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
   stage stage_ = stage::open;

@@ -38,7 +38,7 @@ public:
   }
 
   // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
-  // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see dispatcher::rebalance().
+  // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see balance::take_back().
   answer choose(time_point now) const noexcept {
     const std::size_t queued = fleet_.pace.outruns_front_end() ? 0 : ledger_.queued();
     worker_record* shortest = nullptr;
