@@ -21,6 +21,8 @@
 #include <utility>
 #include <vector>
 
+namespace public_bounded_channel {
+
 namespace net = coproc::net;
 using coproc::bounded_channel;
 using net::cancellation_type;
@@ -529,3 +531,5 @@ TEST_CASE("under cancellation from several threads every delivered message arriv
   CHECK(delivered == arrived);
   CHECK(arrived.size() > static_cast<std::size_t>(senders * messages / 2));
 }
+
+} // namespace public_bounded_channel

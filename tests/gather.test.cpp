@@ -21,6 +21,8 @@
 #include <variant>
 #include <vector>
 
+namespace public_gather {
+
 namespace net = coproc::net;
 using coproc::gather;
 using net::cancellation_type;
@@ -444,3 +446,5 @@ TEST_CASE("a context destroyed in the middle takes children and parent with it")
   }
   CHECK(witness.use_count() == 1);
 }
+
+} // namespace public_gather

@@ -11,6 +11,8 @@
 #include <thread>
 #include <utility>
 
+namespace public_run {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 
@@ -104,3 +106,5 @@ TEST_CASE("a main that nobody can wake is an error, not silence") {
   };
   CHECK_THROWS_AS(coproc::run(stuck()), std::logic_error);
 }
+
+} // namespace public_run

@@ -18,6 +18,8 @@
 #include <utility>
 #include <vector>
 
+namespace public_semaphore {
+
 namespace net = coproc::net;
 using coproc::semaphore;
 using net::cancellation_type;
@@ -298,3 +300,5 @@ TEST_CASE("the bound holds and no permit is lost under cancellation from several
   while (auto p = s.try_acquire()) all.push_back(std::move(*p));
   CHECK(all.size() == 3);
 }
+
+} // namespace public_semaphore

@@ -26,6 +26,8 @@
 #include <utility>
 #include <vector>
 
+namespace public_thread_bridge {
+
 namespace net = coproc::net;
 using coproc::run_in_executor;
 using net::cancellation_type;
@@ -292,3 +294,5 @@ TEST_CASE("many calls from several threads, some of them cancelled") {
   CHECK(right + aborted == 1200);
   CHECK(right >= 900);
 }
+
+} // namespace public_thread_bridge

@@ -21,6 +21,8 @@
 #include <utility>
 #include <vector>
 
+namespace public_with_timeout {
+
 namespace net = coproc::net;
 using coproc::with_timeout;
 using net::cancellation_type;
@@ -287,3 +289,5 @@ TEST_CASE("a context destroyed in the middle takes operation and caller with it"
   }
   CHECK(witness.use_count() == 1);
 }
+
+} // namespace public_with_timeout

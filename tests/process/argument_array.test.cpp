@@ -22,6 +22,8 @@
 #include <utility>
 #include <vector>
 
+namespace process_argument_array {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::argument_array;
@@ -478,3 +480,5 @@ TEST_CASE("segments of dropped arrays are unmapped by workers while others stay 
     for (std::size_t i = 0; i != calls.size(); ++i) CHECK(calls[i].value == 2 * i + 1 + 1000);
   }
 }
+
+} // namespace process_argument_array

@@ -17,6 +17,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_bad_input {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -405,3 +407,5 @@ TEST_CASE("finalizers that hang or crash delay destruction by no more than the g
     CHECK(watch.milliseconds() < 3200);
   }
 }
+
+} // namespace process_bad_input

@@ -10,6 +10,8 @@
 #include <fstream>
 #include <string>
 
+namespace process_busy_poll {
+
 using namespace std::chrono_literals;
 using namespace coproc::testing;
 namespace net = coproc::net;
@@ -70,3 +72,5 @@ TEST_CASE("polling workers end with their pool, leave when they are idle for lon
     co_await pool.shutdown();
   }());
 }
+
+} // namespace process_busy_poll

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_cancel {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -502,3 +504,5 @@ TEST_CASE("task::cancel from another thread: every call completes exactly once")
     }
   }
 }
+
+} // namespace process_cancel

@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+namespace process_chrome_trace {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 
@@ -103,3 +105,5 @@ TEST_CASE("a trace that nothing was written to is an empty array") {
   trace({coproc::trace_event::kind::task, "value", 0, 1, 1, {}, {}, {}}); // too late
   CHECK(times(out.str(), "task") == 0);
 }
+
+} // namespace process_chrome_trace

@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <vector>
 
+namespace process_crash {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -367,3 +369,5 @@ TEST_CASE("the resource usage of a dead worker comes with the error") {
   CHECK(lost->exit().user_microseconds > 0);
   CHECK(lost->exit().max_rss_kilobytes > 0);
 }
+
+} // namespace process_crash

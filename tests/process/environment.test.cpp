@@ -15,6 +15,8 @@
 #include <unistd.h>
 #include <vector>
 
+namespace process_environment {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -582,3 +584,5 @@ TEST_CASE("too little address space: the constructor throws and leaves nothing")
     expect_works(io, small);
   });
 }
+
+} // namespace process_environment

@@ -15,6 +15,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_hardening {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -280,3 +282,5 @@ TEST_CASE("workers that dropped their privileges still end with the front end") 
     return !is_alive(shared->pid) && descendants_of(::getpid()).empty();
   }));
 }
+
+} // namespace process_hardening

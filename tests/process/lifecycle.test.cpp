@@ -15,6 +15,8 @@
 #include <sys/resource.h>
 #include <vector>
 
+namespace process_lifecycle {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -550,3 +552,5 @@ TEST_CASE("stats say what happened") {
   CHECK(s.run_time.count() == s.counters.returned + s.counters.threw);
   CHECK(s.run_time.percentile(50) <= s.run_time.percentile(99));
 }
+
+} // namespace process_lifecycle

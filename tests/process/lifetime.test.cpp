@@ -12,6 +12,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_lifetime {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -526,3 +528,5 @@ TEST_CASE("a hundred pools leave no slope") {
     REQUIRE(e.succeeded());
   }
 }
+
+} // namespace process_lifetime

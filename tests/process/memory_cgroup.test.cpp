@@ -12,6 +12,8 @@
 #include <sys/stat.h>
 #include <vector>
 
+namespace process_memory_cgroup {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 
@@ -94,3 +96,5 @@ TEST_CASE("a worker that the out-of-memory killer ends costs its task, and the e
     expect(run_all(io) && later.succeeded(), "the pool goes on");
   });
 }
+
+} // namespace process_memory_cgroup

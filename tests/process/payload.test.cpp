@@ -13,6 +13,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_payload {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -278,3 +280,5 @@ TEST_CASE("ten thousand mixed tasks from several threads, 0 to 8 MiB each, are c
   for (const auto& e : errors) CHECK_FALSE(e);
   CHECK(right == static_cast<int>(threads * each));
 }
+
+} // namespace process_payload

@@ -9,6 +9,8 @@
 #include <string>
 #include <vector>
 
+namespace process_queue {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -241,3 +243,5 @@ TEST_CASE("a replacement that is still initializing keeps no task from an idle w
   for (const auto& e : rest) CHECK(e.succeeded());
   shared->go.add();
 }
+
+} // namespace process_queue

@@ -8,6 +8,8 @@
 #include <thread>
 #include <vector>
 
+namespace process_shutdown {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -264,3 +266,5 @@ TEST_CASE("several threads end one pool in several ways at once") {
     CHECK(completed == 80);
   }
 }
+
+} // namespace process_shutdown

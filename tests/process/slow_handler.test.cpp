@@ -3,6 +3,8 @@
 // time-out before it.
 #include "support/run.hpp"
 
+namespace process_slow_handler {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using namespace std::chrono_literals;
@@ -25,3 +27,5 @@ TEST_CASE("a time-out does not begin before its call, however slow the handler t
   INFO(timed.text());
   CHECK(timed.succeeded());
 }
+
+} // namespace process_slow_handler

@@ -7,6 +7,8 @@
 #include <system_error>
 #include <vector>
 
+namespace process_timeout {
+
 namespace net = coproc::net;
 using namespace coproc::testing;
 using coproc::errc;
@@ -252,3 +254,5 @@ TEST_CASE("a zero or negative time-out is refused, through the completion") {
   REQUIRE(run_all(io));
   CHECK(e.succeeded());
 }
+
+} // namespace process_timeout
