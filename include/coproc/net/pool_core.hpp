@@ -468,7 +468,7 @@ private:
     auto& tasks = host_.tasks();
     const auto now = pool::clock_now();
     const auto pause = bells_.pause(tasks.workload());
-    const bool silent = pause.count() != 0 && host_.set_timer(now + pause);
+    const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, tasks.next_deadline()));
     if (silent) {
       tasks.arm_idle(++arm_epoch_);
     } else {
@@ -478,8 +478,8 @@ private:
         tasks.disarm();
         return false;
       }
+      host_.set_timer(tasks.next_deadline());
     }
-    host_.set_timer(tasks.next_deadline());
     delivery_.between_handlers(); // as in advance()
     armed_at_ = now;
     bells_.sleeps(silent);

@@ -97,7 +97,7 @@ inline long system_value(int name) noexcept {
 template <class Text = std::string>
 unsigned usable_cpus() {
   unsigned cpus = 1;
-  std::array<unsigned char, 1 << 13> mask{}; // 65,536 CPUs
+  alignas(cpu_set_t) std::array<unsigned char, 1 << 13> mask{}; // 65,536 CPUs
   if (get_affinity(mask) == 0)
     cpus = static_cast<unsigned>(CPU_COUNT_S(mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())));
   else if (const long online = system_value(_SC_NPROCESSORS_ONLN); online > 0)
@@ -122,7 +122,7 @@ unsigned usable_cpus() {
 /// Pins this process to one of the CPUs that it may use, the index-th modulo their number. Throws pool_error.
 template <class Mask = std::array<unsigned char, 1 << 13>>
 void pin_to_usable_cpu(unsigned index) {
-  Mask mask{}, one{};
+  alignas(cpu_set_t) Mask mask{}, one{};
   auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
   auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
   if (get_affinity(mask) != 0) throw_errno("sched_getaffinity");
