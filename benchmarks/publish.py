@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Puts the goals and the charts of one results file into docs/performance.md, and a selection into README.md, between
+"""Puts the goals and the charts of a results file into docs/performance.md, and a selection into README.md, between
 their two "results" comments, so that no figure is copied there by hand.
 
-usage: publish.py RESULTS.json         (RESULTS.json below benchmarks/results/, with its charts beside it)
+usage: publish.py RESULTS.json [OTHER.json...]    (below benchmarks/results/, charts beside the first; of the others, which
+                                                  were made on other machines, only what the goals came to is shown)
 """
 import collections
 import json
@@ -49,6 +50,35 @@ def absolute(results):
     return lines + ["", "</details>"]
 
 
+def machine(results):
+    return (f"{results['cpu']}, {results['usable_cpus']} usable CPUs, {results['kernel']}, {results['compiler']}, commit "
+            f"{results['commit']}")
+
+
+def tally(results):
+    verdicts = collections.Counter(goal["verdict"] for row in results["rows"] for goal in row["goals"])
+    return (f"of {sum(verdicts.values())} goals {verdicts['met']} are met, {verdicts['missed']} missed, "
+            f"{verdicts['not decidable here']} not decidable")
+
+
+def elsewhere(results, others):
+    """The goals that are not met on every machine, side by side. The results may be of different commits."""
+    of = [{(row["id"], goal["what"].split(":")[0] if row["id"] == "grid.all" else goal["what"]): goal
+           for row in r["rows"] for goal in row["goals"]} for r in (results, *others)]
+    titles = {row["id"]: row["title"] for row in results["rows"]}
+    lines = ["<details><summary>the goals that are not met on every machine</summary>", ""]
+    lines += [f"- {chr(ord('A') + i)}: {machine(r)}: {tally(r)}" for i, r in enumerate((results, *others))]
+    lines += ["", "| row | goal | wanted | " + " | ".join(chr(ord("A") + i) for i in range(len(of))) + " |",
+              "| --- | --- | --- " + "| --- " * len(of) + "|"]
+    for key in of[0]:
+        goals = [goals.get(key) for goals in of]
+        if all(goal and goal["verdict"] == "met" for goal in goals):
+            continue
+        lines.append(f"| {titles[key[0]]} | {key[1]} | {goals[0]['text'][2]} | " +
+                     " | ".join(f"{goal['text'][0]}, {goal['text'][3]}" if goal else "" for goal in goals) + " |")
+    return [*lines, "", "</details>", ""]
+
+
 PEERS = {"coproc": "coproc 1w", "`asio::thread_pool`": "thread_pool(1)", "oneTBB": "oneTBB, 1 thread",
          "socketpair worker": "socketpair worker", "`message_queue` worker": "message_queue worker",
          "fork per task": "fork per task", "Python": "Python", "Node piscina": "Node piscina"}
@@ -65,13 +95,13 @@ def time_text(ns):
         ns /= 1000
 
 
-def summary(results, link):
+def summary(results, link, others):
     """What the README says of speed."""
     rows = {row["id"]: row for row in results["rows"]}
 
     def time(row, name):
         return next((time_text(statistics.median(run[0] for run in arm["runs"]))
-                     for arm in rows[row]["arms"] if arm["name"] == name), "")
+                     for arm in rows.get(row, {"arms": []})["arms"] if arm["name"] == name), "")
 
     def judged(row):
         return rows[row]["goals"][0]["text"][0]
@@ -83,7 +113,6 @@ def summary(results, link):
     for title, ids in ROWS.items():
         lines.append(f"| {title} | " + " | ".join(next((t for t in (time(i, name) for i in ids) if t), "")
                                                   for name in PEERS.values()) + " |")
-    verdicts = collections.Counter(goal["verdict"] for row in rows.values() for goal in row["goals"])
     text = (
         f"Two processes that bounce one cache line took {time('empty.1', 'floor')} in the same run: an empty call is "
         f"{ratio('empty.1')} of these. The machine is a virtual one whose CPUs are shared, and their speed and distance change within "
@@ -103,8 +132,8 @@ def summary(results, link):
         f"{results['kernel'].split()[1].split('-')[0]}, {results['compiler']}, commit {results['commit']}: "
         f"`{results['command']} --out {link}` makes all of it in less than ten minutes (`--quick`: two) once it is built. "
         f"[docs/performance.md](docs/performance.md) has every row with spread, CPU seconds, goal and verdict, the charts, and what "
-        f"limits each: of {sum(verdicts.values())} goals {verdicts['met']} are met, {verdicts['missed']} missed, "
-        f"{verdicts['not decidable here']} not decidable on that machine.")
+        f"limits each: {tally(results)} on that machine" + (
+            "; and what came out otherwise on another one." if others else "."))
     width = {"width": 136, "break_long_words": False, "break_on_hyphens": False}
     return [*lines, "", *textwrap.wrap(text, **width), "", *textwrap.wrap(made, **width)]
 
@@ -120,16 +149,19 @@ def main():
     path = pathlib.Path(sys.argv[1]).resolve()
     root = pathlib.Path(__file__).resolve().parent.parent
     results = json.loads(path.read_text())
+    others = [json.loads(pathlib.Path(other).read_text()) for other in sys.argv[2:]]
     relative = path.relative_to(root).as_posix()
-    lines = [f"[{relative}](../{relative}), made by `{results['command']}` on {results['date']}: {results['cpu']}, "
-             f"{results['usable_cpus']} usable CPUs, {results['kernel']}, {results['compiler']}, commit "
-             f"{results['commit']}; load {results['load_before']} before the first run; {results['runs']} runs of "
-             f"{results['seconds_per_run']} s.", "", *table(results), "", *absolute(results), ""]
+    lines = [f"[{relative}](../{relative}), made by `{results['command']}` on {results['date']}: {machine(results)}; load "
+             f"{results['load_before']} before the first run; {results['runs']} runs of {results['seconds_per_run']} s: "
+             f"{tally(results)}.", "", *table(results), ""]
+    if others:
+        lines += elsewhere(results, others)
+    lines += [*absolute(results), ""]
     for chart, alt in CHARTS.items():
         if path.with_name(f"{path.stem}.{chart}.svg").exists():
             lines.append(f"![{alt}](../{relative.removesuffix('.json')}.{chart}.svg)")
     replace_results(root / "docs" / "performance.md", lines)
-    replace_results(root / "README.md", summary(results, relative))
+    replace_results(root / "README.md", summary(results, relative, others))
 
 
 if __name__ == "__main__":
