@@ -10,6 +10,7 @@ import collections
 import json
 import pathlib
 import statistics
+import string
 import sys
 import textwrap
 
@@ -67,8 +68,9 @@ def elsewhere(results, others):
            for row in r["rows"] for goal in row["goals"]} for r in (results, *others)]
     titles = {row["id"]: row["title"] for row in results["rows"]}
     lines = ["<details><summary>the goals that are not met on every machine</summary>", ""]
-    lines += [f"- {chr(ord('A') + i)}: {machine(r)}: {tally(r)}" for i, r in enumerate((results, *others))]
-    lines += ["", "| row | goal | wanted | " + " | ".join(chr(ord("A") + i) for i in range(len(of))) + " |",
+    letters = string.ascii_uppercase[:len(of)]
+    lines += [f"- {letter}: {machine(r)}: {tally(r)}" for letter, r in zip(letters, (results, *others))]
+    lines += ["", "| row | goal | wanted | " + " | ".join(letters) + " |",
               "| --- | --- | --- " + "| --- " * len(of) + "|"]
     for key in of[0]:
         goals = [goals.get(key) for goals in of]

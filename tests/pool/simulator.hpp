@@ -333,7 +333,6 @@ private:
     const bool silent = pause.count() != 0;
     if (silent) {
       ++silent_sleeps;
-      set_timer(now_ + pause);
       d_.arm_idle(++arm_epoch_);
     } else {
       d_.arm(++arm_epoch_);
@@ -344,7 +343,7 @@ private:
     }
     bells_.sleeps(silent);
     token_ = token::armed;
-    set_timer(d_.next_deadline());
+    set_timer(silent ? std::min(now_ + pause, d_.next_deadline()) : d_.next_deadline());
     if (!deaths_.empty() || !mail_.empty() || (server_gone_ && !server_gone_known_) || timer_fired_)
       woken(); // level-triggered
   }

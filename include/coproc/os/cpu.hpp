@@ -7,7 +7,6 @@
 #include <coproc/os/unique_fd.hpp>
 
 #include <algorithm>
-#include <array>
 #include <cstdint>
 #include <cstdlib>
 #include <fcntl.h>
@@ -82,11 +81,14 @@ void each_level(const std::string& root, std::string path, F visit) {
 
 } // namespace detail
 
-template <std::size_t N>
-int get_affinity(std::array<unsigned char, N>& mask) noexcept {
-  return invoke(call::getaffinity, [&] {
-    return ::sched_getaffinity(0, mask.size(), reinterpret_cast<cpu_set_t*>(mask.data()));
-  });
+/// For 65,536 CPUs. The macros with _S take more than one cpu_set_t by the address of the first.
+struct cpu_mask {
+  static constexpr std::size_t cpus = 1 << 16;
+  cpu_set_t sets[cpus / CPU_SETSIZE]{};
+};
+
+inline int get_affinity(cpu_mask& mask) noexcept {
+  return invoke(call::getaffinity, [&] { return ::sched_getaffinity(0, sizeof mask, mask.sets); });
 }
 
 inline long system_value(int name) noexcept {
@@ -97,9 +99,9 @@ inline long system_value(int name) noexcept {
 template <class Text = std::string>
 unsigned usable_cpus() {
   unsigned cpus = 1;
-  alignas(cpu_set_t) std::array<unsigned char, 1 << 13> mask{}; // 65,536 CPUs
+  cpu_mask mask;
   if (get_affinity(mask) == 0)
-    cpus = static_cast<unsigned>(CPU_COUNT_S(mask.size(), reinterpret_cast<cpu_set_t*>(mask.data())));
+    cpus = static_cast<unsigned>(CPU_COUNT_S(sizeof mask, mask.sets));
   else if (const long online = system_value(_SC_NPROCESSORS_ONLN); online > 0)
     cpus = static_cast<unsigned>(online);
 
@@ -120,19 +122,16 @@ unsigned usable_cpus() {
 }
 
 /// Pins this process to one of the CPUs that it may use, the index-th modulo their number. Throws pool_error.
-template <class Mask = std::array<unsigned char, 1 << 13>>
-void pin_to_usable_cpu(unsigned index) {
-  alignas(cpu_set_t) Mask mask{}, one{};
-  auto* const usable = reinterpret_cast<cpu_set_t*>(mask.data());
-  auto* const chosen = reinterpret_cast<cpu_set_t*>(one.data());
-  if (get_affinity(mask) != 0) throw_errno("sched_getaffinity");
-  unsigned skip = index % static_cast<unsigned>(std::max(CPU_COUNT_S(mask.size(), usable), 1));
-  for (std::size_t cpu = 0; cpu < mask.size() * 8; ++cpu) {
-    if (!CPU_ISSET_S(cpu, mask.size(), usable) || skip-- != 0) continue;
-    CPU_SET_S(cpu, one.size(), chosen);
+inline void pin_to_usable_cpu(unsigned index) {
+  cpu_mask usable, chosen;
+  if (get_affinity(usable) != 0) throw_errno("sched_getaffinity");
+  unsigned skip = index % static_cast<unsigned>(std::max(CPU_COUNT_S(sizeof usable, usable.sets), 1));
+  for (std::size_t cpu = 0; cpu < cpu_mask::cpus; ++cpu) {
+    if (!CPU_ISSET_S(cpu, sizeof usable, usable.sets) || skip-- != 0) continue;
+    CPU_SET_S(cpu, sizeof chosen, chosen.sets);
     break;
   }
-  if (invoke(call::setaffinity, [&] { return ::sched_setaffinity(0, one.size(), chosen); }) != 0)
+  if (invoke(call::setaffinity, [&] { return ::sched_setaffinity(0, sizeof chosen, chosen.sets); }) != 0)
     throw_errno("sched_setaffinity");
 }
 

@@ -200,7 +200,7 @@ bool preload_and_report(fork_server_config& config, Policy& os_policy) noexcept 
 } // namespace detail
 
 /// Runs in the child of the front end, all signals still blocked. Does not return.
-template <fork_server_policy Policy, class Entry = pollfd>
+template <fork_server_policy Policy, class Entry = pollfd> // so that only a file that makes a pool compiles the vector
 [[noreturn]] void fork_server_main(fork_server_config& config) noexcept {
   os::set_name("coproc-server");
   const int keep[] = {config.socket.get(), config.front_end.get()};
