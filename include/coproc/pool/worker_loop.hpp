@@ -181,9 +181,9 @@ private:
     }
     const auto since = clock_now();
     const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
+    publish_cpu(cpu);
     // Not where the front end runs: it could not publish anything meanwhile.
     if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != cpu) {
-      publish_cpu(cpu);
       if (spin_.until(anything)) {
         spin_.success();
         return true;
