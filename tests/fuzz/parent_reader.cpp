@@ -247,10 +247,9 @@ private:
     const auto shape = in_.number(1);
     pool::task_record& t = records().acquire();
     t.call = {shape % std::size(decoders), 0, shape % 16};
-    t.block.reset();
-    t.terms = {};
+    t.make_cold().terms = {};
     t.special = true;
-    t.terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
+    t.cold().terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
     t.may_wait = true;
     ++open_;
     issued_.insert(&t);
@@ -345,18 +344,19 @@ private:
       else
         check(coproc::detail::decode_exception(t.result_bytes()) != nullptr, "no exception");
       break;
-    case pool::verdict::lost: check(t.exit != nullptr, "worker_lost without a cause"); break;
+    case pool::verdict::lost: check(t.make_cold().exit != nullptr, "worker_lost without a cause"); break;
     default: break;
     }
     records().recycle(t);
   }
 
-  static bool lies_well(const pool::task_record& t) {
-    if (t.result_inline())
-      return t.result_length <= sizeof t.inline_bytes && (t.loan != pool::task_record::no_loan) == (t.result_owner != nullptr);
-    if (!t.result_owner || t.result_length > max_result_bytes) return false;
-    const auto& map = t.result_owner->results_map;
-    return t.result >= map.data() && t.result + t.result_length <= map.data() + map.size();
+  static bool lies_well(pool::task_record& t) {
+    const pool::cold_part& cold = t.make_cold();
+    if (!t.result_in_file)
+      return t.result_length <= shm::inline_bytes && (cold.loan != pool::cold_part::no_loan) == (cold.result_owner != nullptr);
+    if (!cold.result_owner || t.result_length > max_result_bytes) return false;
+    const auto& map = cold.result_owner->results_map;
+    return cold.far_result >= map.data() && cold.far_result + t.result_length <= map.data() + map.size();
   }
 
   static pool::record_store& records() {

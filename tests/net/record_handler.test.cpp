@@ -36,7 +36,6 @@ struct caller {
 task_record& finished(record_store& store) {
   task_record& t = store.acquire();
   t.outcome = coproc::pool::verdict::value;
-  t.result = t.inline_bytes;
   t.result_length = 0;
   return t;
 }

@@ -115,15 +115,15 @@ TEST_CASE("results are taken over with their kind, their length and their bytes"
   b.worker(w).finish(shm::result_kind::exception_inline, 5);
   b.turn();
   CHECK(t.outcome == verdict::exception);
-  CHECK(std::string(reinterpret_cast<const char*>(t.result), t.result_length) == "seven");
-  CHECK(!t.result_owner);
+  CHECK(std::string(reinterpret_cast<const char*>(t.result_bytes().data()), t.result_length) == "seven");
+  CHECK(!t.make_cold().result_owner);
   auto& u = b.submit(2);
   REQUIRE(b.worker(w).begin());
   b.worker(w).finish(shm::result_kind::value_in_file, 2048, 2048);
   b.turn();
   CHECK(u.outcome == verdict::value);
-  CHECK(u.result == b.record(w).memory->results_map.data() + 2048);
-  CHECK(u.result_owner == b.record(w).memory);
+  CHECK(u.result_bytes().data() == b.record(w).memory->results_map.data() + 2048);
+  CHECK(u.make_cold().result_owner == b.record(w).memory);
   CHECK(b.worker(w).mailbox().parent.freed.load() == 0);
   CHECK(b.completed().size() == 2);
   CHECK(b.worker(w).mailbox().parent.freed.load() == 1);
@@ -185,7 +185,7 @@ TEST_CASE("on_cancel::request_stop makes terminal cancellation raise the stop to
   pool_bench b;
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.when_cancelled = on_cancel::request_stop;
+  t.make_cold().terms.when_cancelled = on_cancel::request_stop;
   b.submit(t);
   b.worker(w).begin();
   b.cancel(t);
@@ -303,7 +303,7 @@ TEST_CASE("rule D: a running task is killed at its time-out, which starts when i
   const auto w = b.live_worker(0);
   b.submit(1);
   auto& t = b.task(2);
-  t.terms.timeout = 50ms;
+  t.make_cold().terms.timeout = 50ms;
   b.submit(t);
   b.submit(3);
   b.worker(w).begin();
@@ -329,7 +329,7 @@ TEST_CASE("rule D: the killed task gets task_timeout, the one behind it another 
   pool_bench b;
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.timeout = 50ms;
+  t.make_cold().terms.timeout = 50ms;
   b.submit(t);
   b.submit(2);
   b.worker(w).begin();
@@ -345,7 +345,7 @@ TEST_CASE("rule D: a head that was not even begun moves on, and its stalled work
   pool_bench b({.max_workers = 2, .kill_grace = 1s});
   const auto stalled = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.timeout = 50ms;
+  t.make_cold().terms.timeout = 50ms;
   b.submit(t);
   b.submit(2);
   b.advance(50ms);
@@ -380,7 +380,7 @@ TEST_CASE("rule D: a task that has finished at its deadline keeps its result and
   pool_bench b;
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.timeout = 50ms;
+  t.make_cold().terms.timeout = 50ms;
   b.submit(t);
   b.worker(w).run_one();
   b.now += 60ms;
@@ -619,21 +619,21 @@ TEST_CASE("a result with views keeps its worker's memory and its loan, until its
   finish(shm::result_kind::views_in_file, 0, 2048);
   finish(shm::result_kind::value_inline, 0, 0);
   for (const auto* each : {&t, &u, &v}) CHECK(each->outcome == verdict::value);
-  CHECK(t.result_inline());
-  CHECK(t.loan == 63);
-  CHECK(t.result_owner == b.record(w).memory);
-  CHECK(u.result == b.record(w).memory->results_map.data() + 2048);
-  CHECK(u.loan == 0);
-  CHECK(u.result_owner == b.record(w).memory);
-  CHECK(v.loan == pool::task_record::no_loan);
-  CHECK(!v.result_owner);
+  CHECK(!t.result_in_file);
+  CHECK(t.make_cold().loan == 63);
+  CHECK(t.make_cold().result_owner == b.record(w).memory);
+  CHECK(u.result_bytes().data() == b.record(w).memory->results_map.data() + 2048);
+  CHECK(u.make_cold().loan == 0);
+  CHECK(u.make_cold().result_owner == b.record(w).memory);
+  CHECK(v.make_cold().loan == pool::cold_part::no_loan);
+  CHECK(!v.make_cold().result_owner);
   CHECK(returned_flags(b.worker(w).mailbox()) == 0);
   CHECK(b.completed().size() == 3);
   CHECK(returned_flags(b.worker(w).mailbox()) == (std::uint64_t{1} << 63 | 1));
   CHECK(b.worker(w).mailbox().parent.freed.load() == 1);
   auto& again = b.submit(4);
   finish(shm::result_kind::views_inline, 63, 0);
-  CHECK(again.loan == 63);
+  CHECK(again.make_cold().loan == 63);
   CHECK(b.completed().size() == 1);
   CHECK(returned_flags(b.worker(w).mailbox()) == 1);
 }
@@ -1010,7 +1010,7 @@ TEST_CASE("tasks that must run in one worker do not keep others waiting for it")
   for (std::uint64_t i = 0; i != shm::ring_slots; ++i) {
     auto& t = b.task(i);
     t.special = true;
-    t.terms.home = 0;
+    t.make_cold().terms.home = 0;
     b.submit(t);
   }
   REQUIRE(b.record(home).homebound == shm::ring_slots);
@@ -1024,7 +1024,7 @@ TEST_CASE("all memory that a task's arguments refer to is announced to its worke
   const auto w = b.live_worker(0);
   auto& t = b.task(1, 30);
   for (int i = 0; i != 3; ++i)
-    t.lent.push_back(std::make_shared<const pool::lent_block>(segments->allocate(1000), std::size_t{1000}));
+    t.make_cold().lent.push_back(std::make_shared<const pool::lent_block>(segments->allocate(1000), std::size_t{1000}));
   t.call.location = pool::task_record::inline_and_lent;
   REQUIRE(t.arguments_inline());
   SECTION("at once") {
@@ -1032,8 +1032,8 @@ TEST_CASE("all memory that a task's arguments refer to is announced to its worke
     CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w, w});
   }
   SECTION("and that of the arguments themselves") {
-    t.block = segments->allocate(1000);
-    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+    t.make_cold().block = segments->allocate(1000);
+    t.call.location = shm::packed_location{t.make_cold().block.owner().id(), t.make_cold().block.offset()}.pack();
     b.submit(t);
     CHECK(b.policy.segments_sent == std::vector<std::uint64_t>{w, w, w, w});
   }
@@ -1069,8 +1069,8 @@ TEST_CASE("large arguments are announced to their worker before the task is publ
   auto segments = std::make_shared<shm::segment_pool>();
   const auto large = [&](std::uint64_t name) -> pool::task_record& {
     auto& t = b.task(name, 1000);
-    t.block = segments->allocate(1000);
-    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+    t.make_cold().block = segments->allocate(1000);
+    t.call.location = shm::packed_location{t.make_cold().block.owner().id(), t.make_cold().block.offset()}.pack();
     return t;
   };
   const auto w = b.live_worker(0);

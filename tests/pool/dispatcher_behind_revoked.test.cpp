@@ -15,7 +15,7 @@ TEST_CASE("a task behind a revoked slot that nobody acknowledges still times out
   const auto w = b.live_worker(0);
   b.cancel(b.submit(1)); // taken back; the worker, stopped by somebody, does not acknowledge
   auto& t = b.task(2);
-  t.terms.timeout = 10ms;
+  t.make_cold().terms.timeout = 10ms;
   b.submit(t);
   b.advance(11ms); // READY at its deadline: it goes back to the queue, and the worker gets no more
   CHECK(b.record(w).unfinished() == 0);
@@ -34,7 +34,7 @@ TEST_CASE("a stopped worker whose ring is full of revoked slots is replaced, and
   const auto w = b.live_worker(0);
   for (std::uint64_t i = 0; i != taken_back; ++i) b.cancel(b.submit(1'000 + i));
   auto& t = b.task(2);
-  t.terms.timeout = 10ms;
+  t.make_cold().terms.timeout = 10ms;
   b.submit(t);
   for (int i = 0; i != 4; ++i) b.advance(11ms);
   for (int i = 0; i != 3; ++i) b.advance(1s);

@@ -35,7 +35,7 @@ TEST_CASE("a worker that begins to move while its expired head is taken back kee
   pool_bench b({.max_workers = 1, .kill_grace = 1s});
   auto& w = b.worker(b.live_worker(0));
   auto& head = b.task(1);
-  head.terms.timeout = 10ms;
+  head.make_cold().terms.timeout = 10ms;
   b.submit(head);
   b.submit(2);
   b.submit(3);

@@ -135,15 +135,15 @@ private:
     const std::uint64_t name = ++names_;
     pool::task_record& t = records_.acquire();
     t.call = {name, 0, below(4) == 0 ? below(600) : 8};
-    t.block.reset();
     if (t.call.length > shm::inline_bytes) t.call.length = shm::inline_bytes;
     t.special = true;
-    t.terms.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
-    t.terms.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
+    auto& terms = t.make_cold().terms;
+    terms.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
+    terms.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = !chance(0.2);
     open_[name] = {
-        &t, t.ticket.load(), 0, false, t.may_wait, false, false, t.terms.when_cancelled == on_cancel::request_stop,
-        t.terms.timeout, 0};
+        &t, t.ticket.load(), 0, false, t.may_wait, false, false, terms.when_cancelled == on_cancel::request_stop,
+        terms.timeout, 0};
     d_.submit(t, now_);
     d_.pump(now_);
   }
@@ -433,7 +433,7 @@ private:
     }
   }
 
-  void check_outcome(const pool::task_record& t, std::uint64_t name, const sim_task& s) {
+  void check_outcome(pool::task_record& t, std::uint64_t name, const sim_task& s) {
     const auto require = [&](bool holds, const char* what) {
       if (!holds)
         fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled,
@@ -442,7 +442,7 @@ private:
     switch (t.outcome) {
     case verdict::value: {
       std::uint64_t result = 0;
-      if (t.result_length == sizeof result) std::memcpy(&result, t.result, sizeof result);
+      if (t.result_length == sizeof result) std::memcpy(&result, t.result_bytes().data(), sizeof result);
       require(s.begun == 1 && result == name, "a wrong value");
       break;
     }
@@ -455,9 +455,10 @@ private:
     case verdict::queue_timeout: require(false, "queue_timeout"); break;
     case verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case verdict::lost: {
-      require(t.exit != nullptr, "worker_lost without a cause");
-      if (!t.exit) break;
-      const auto w = workers_.find(static_cast<std::uint64_t>(t.exit->pid) - 1000);
+      const auto& exit = t.cold().exit;
+      require(exit != nullptr, "worker_lost without a cause");
+      if (!exit) break;
+      const auto w = workers_.find(static_cast<std::uint64_t>(exit->pid) - 1000);
       if (w != workers_.end() && w->second.hostile) break; // issued and lost within one event
       require(s.begun == 1, "worker_lost, never begun");
       require(w != workers_.end() && (!w->second.alive || w->second.unkillable), "worker_lost, and the worker lives");
@@ -466,7 +467,7 @@ private:
     }
     case verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((t.error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_, "failed for no reason");
+      require((t.make_cold().error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_, "failed for no reason");
       break;
     case verdict::exception: require(false, "an exception"); break;
     }

@@ -97,8 +97,8 @@ TEST_CASE("a worker that has not read its socket yet gets its task soon, and is 
   pool_bench b({.max_workers = 1, .kill_grace = 1s});
   const auto w = b.live_worker(0);
   auto& t = b.task(1, 500);
-  t.block = segments->allocate(1000);
-  t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+  t.make_cold().block = segments->allocate(1000);
+  t.call.location = shm::packed_location{t.make_cold().block.owner().id(), t.make_cold().block.offset()}.pack();
   b.policy.segment_error = EAGAIN;
   b.submit(t);
   CHECK(b.record(w).load() == 0);
@@ -199,7 +199,7 @@ TEST_CASE("what takes more than a slot and a look is not submitted quickly") {
   }
   SECTION("tasks with a worker of their own may have come first") {
     pool::task_record& t = b.task(2);
-    t.terms.home = 1; // nobody sits there yet
+    t.make_cold().terms.home = 1; // nobody sits there yet
     b.submit(t);
     CHECK(!submit_quickly(b, 3));
   }
@@ -223,8 +223,8 @@ TEST_CASE("argument memory is announced before a quick submission, too") {
   const auto with_block = [&](std::uint64_t name) -> pool::task_record& {
     pool::task_record& t = b.task(name, 1'000);
     t.special = false;
-    t.block = segments->allocate(1'000);
-    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+    t.make_cold().block = segments->allocate(1'000);
+    t.call.location = shm::packed_location{t.make_cold().block.owner().id(), t.make_cold().block.offset()}.pack();
     return t;
   };
   b.submit(0);
@@ -323,7 +323,7 @@ TEST_CASE("tasks with a worker of their own that a pump publishes count for the 
   for (std::uint64_t i = 100; i != 103; ++i) b.submit(i);
   for (std::uint64_t i = 200; i != 250; ++i) {
     pool::task_record& t = b.task(i);
-    t.terms.home = 0;
+    t.make_cold().terms.home = 0;
     b.submit(t);
   }
   while (b.worker(w).run_one()) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The heap of queue time-outs against a sorted list, under random pushes and removals.
 #include <coproc/pool/expiry_heap.hpp>
+#include <coproc/pool/record_store.hpp>
 
 #include <catch2/catch.hpp>
 
@@ -12,9 +13,9 @@ using namespace coproc::pool;
 
 TEST_CASE("the heap gives tasks in the order of their deadlines, whatever is taken out in between") {
   std::mt19937 random(7);
-  std::vector<task_record> records(300);
+  record_store store;
   std::vector<task_record*> inside, outside;
-  for (auto& r : records) outside.push_back(&r);
+  for (int i = 0; i != 300; ++i) outside.push_back(&store.acquire());
   expiry_heap heap;
   for (int step = 0; step < 20'000; ++step) {
     const bool push = inside.empty() || (!outside.empty() && random() % 100 < 52);
@@ -22,7 +23,7 @@ TEST_CASE("the heap gives tasks in the order of their deadlines, whatever is tak
       std::swap(outside[random() % outside.size()], outside.back());
       task_record* const t = outside.back();
       outside.pop_back();
-      t->expires_at = time_point(std::chrono::nanoseconds(random() % 1000));
+      t->make_cold().expiry.at = time_point(std::chrono::nanoseconds(random() % 1000));
       heap.push(*t);
       inside.push_back(t);
     } else {
@@ -33,13 +34,13 @@ TEST_CASE("the heap gives tasks in the order of their deadlines, whatever is tak
       outside.push_back(t);
     }
     auto least = time_point::max();
-    for (const task_record* t : inside) least = std::min(least, t->expires_at);
+    for (task_record* t : inside) least = std::min(least, t->make_cold().expiry.at);
     REQUIRE(heap.next() == least);
   }
   auto last = time_point::min();
   while (task_record* t = heap.front()) {
-    CHECK(t->expires_at >= last);
-    last = t->expires_at;
+    CHECK(t->make_cold().expiry.at >= last);
+    last = t->make_cold().expiry.at;
     heap.erase(*t);
   }
   CHECK(heap.next() == time_point::max());

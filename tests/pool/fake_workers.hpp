@@ -180,7 +180,7 @@ public:
   pool::task_record& task(std::uint64_t name, std::uint64_t bytes = 0) {
     pool::task_record& t = records.acquire();
     t.call = {name, 0, bytes};
-    t.terms = {};
+    t.make_cold().terms = {};
     t.special = true; // terms may be set from here on
     t.may_wait = true;
     return t;
@@ -239,8 +239,9 @@ public:
   std::vector<ended> completed() {
     std::vector<ended> all;
     while (pool::task_record* t = d.completed().pop_front()) {
-      all.push_back({t->call.entry, t->outcome, t->outcome == pool::verdict::failed ? t->error : net::error_code(),
-                     t->exit ? std::optional(*t->exit) : std::nullopt});
+      const pool::cold_part& cold = t->make_cold();
+      all.push_back({t->call.entry, t->outcome, t->outcome == pool::verdict::failed ? cold.error : net::error_code(),
+                     cold.exit ? std::optional(*cold.exit) : std::nullopt});
       records.recycle(*t);
     }
     return all;

@@ -33,7 +33,7 @@ TEST_CASE("tasks of higher priority are begun first, also when they wait for roo
   pool_bench b({.max_workers = 1, .max_queue = 6});
   const auto submit = [&](std::uint64_t name, int priority) {
     auto& t = b.task(name);
-    t.terms.priority = static_cast<std::int8_t>(priority);
+    t.make_cold().terms.priority = static_cast<std::int8_t>(priority);
     b.submit(t);
   };
   for (std::uint64_t i = 0; i != 4; ++i) submit(10 + i, 0);
@@ -58,7 +58,7 @@ TEST_CASE("a task that has not begun at its queue_timeout is withdrawn from wher
   pool_bench b({.max_workers = 1, .max_queue = 3});
   const auto submit = [&](std::uint64_t name) -> pool::task_record& {
     auto& t = b.task(name);
-    t.terms.queue_timeout = 10ms;
+    t.make_cold().terms.queue_timeout = 10ms;
     return b.submit(t);
   };
   const auto w = b.live_worker(0);
@@ -86,13 +86,13 @@ TEST_CASE("a soft time-out raises the stop token of the running task, the hard o
   const auto w = b.live_worker(0);
   run_next(b, (b.submit(1), w));
   auto& t = b.task(2);
-  t.terms.soft_timeout = 5ms;
-  t.terms.timeout = 10ms;
+  t.make_cold().terms.soft_timeout = 5ms;
+  t.make_cold().terms.timeout = 10ms;
   b.submit(t);
   REQUIRE(b.worker(w).begin());
   b.advance(5ms);
   CHECK(b.worker(w).mailbox().parent.stop.load() == t.seq + 1);
-  CHECK(t.soft_expired);
+  CHECK(t.make_cold().soft_expired);
   CHECK(b.policy.signals.empty());
   b.advance(5ms);
   CHECK(b.policy.signals == signals{{w, SIGTERM}});
@@ -107,7 +107,7 @@ TEST_CASE("a soft time-out does not run while the task has not begun") {
   pool_bench b({.max_workers = 1});
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.soft_timeout = 5ms;
+  t.make_cold().terms.soft_timeout = 5ms;
   b.submit(t);
   b.advance(50ms);
   CHECK(b.worker(w).mailbox().parent.stop.load() == 0);
@@ -132,7 +132,7 @@ TEST_CASE("a worker that has stalled, and whose words make no sense, is killed")
   pool_bench b({.max_workers = 1, .kill_grace = 1s});
   const auto w = b.live_worker(0);
   auto& first = b.task(1);
-  first.terms.timeout = 10ms;
+  first.make_cold().terms.timeout = 10ms;
   b.submit(first);
   auto& second = b.submit(2);
   b.worker(w).mailbox().at(second.seq).state.store(0xdead); // neither to be taken back nor running
@@ -153,7 +153,7 @@ TEST_CASE("a word that says DONE for a moment does not undo a time-out") {
   pool_bench b({.max_workers = 1, .kill_grace = 1s});
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.timeout = 10ms;
+  t.make_cold().terms.timeout = 10ms;
   b.submit(t);
   REQUIRE(b.worker(w).begin());
   b.d.drain(256, b.now);
@@ -170,8 +170,8 @@ TEST_CASE("a task has its own kill_grace") {
   pool_bench b({.max_workers = 1, .kill_grace = 10s});
   const auto w = b.live_worker(0);
   auto& t = b.task(1);
-  t.terms.timeout = 1ms;
-  t.terms.kill_grace = 2ms;
+  t.make_cold().terms.timeout = 1ms;
+  t.make_cold().terms.kill_grace = 2ms;
   b.submit(t);
   REQUIRE(b.worker(w).begin());
   b.advance(1ms);
@@ -182,7 +182,7 @@ TEST_CASE("a task has its own kill_grace") {
 TEST_CASE("a lost task is run again as often as it may be, and only then is lost") {
   pool_bench b({.max_workers = 1});
   auto& t = b.task(7);
-  t.terms.max_retries = 2;
+  t.make_cold().terms.max_retries = 2;
   auto w = b.live_worker(0);
   b.submit(t);
   for (int run = 0; run != 3; ++run) {
@@ -202,7 +202,7 @@ TEST_CASE("a lost task is run again as often as it may be, and only then is lost
 TEST_CASE("a cancelled task is not run again") {
   pool_bench b({.max_workers = 1});
   auto& t = b.task(7);
-  t.terms.max_retries = 5;
+  t.make_cold().terms.max_retries = 5;
   const auto w = b.live_worker(0);
   b.submit(t);
   REQUIRE(b.worker(w).begin());
@@ -223,7 +223,7 @@ TEST_CASE("tasks with a key run in their own worker, wait for it, and nobody els
   const auto first = b.live_worker(0);
   const auto submit = [&](std::uint64_t name, std::int16_t home) {
     auto& t = b.task(name);
-    t.terms.home = home;
+    t.make_cold().terms.home = home;
     b.submit(t);
   };
   submit(1, 1); // its worker is not there yet

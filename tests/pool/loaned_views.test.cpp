@@ -23,10 +23,9 @@ constexpr std::size_t file_bytes = 8192;
 class bench {
 public:
   bench() : memory(make_worker_memory(file_bytes)), t(store.acquire()), pen_(bytes_, sizeof bytes_, &full, nullptr) {
-    t.result_owner = memory;
+    t.make_cold().result_owner = memory;
     t.encumbered = true;
-    t.result = t.inline_bytes;
-    t.loan = 5;
+    t.make_cold().loan = 5;
   }
 
   writer& pen() { return pen_; }
@@ -143,11 +142,21 @@ TEST_CASE("a view that is neither copied nor referred to, or cut off, is refused
 
 TEST_CASE("references in a result without a loan are refused") {
   bench b;
-  b.t.loan = pool::task_record::no_loan;
+  b.t.make_cold().loan = pool::cold_part::no_loan;
   b.refer(0, 1);
   CHECK(b.refuses<numbers>());
   b.recycle();
   CHECK(b.outstanding());
+}
+
+TEST_CASE("and so are those in the result of a task that needed no memory but its slot") {
+  bench b;
+  b.refer(0, 1);
+  pool::task_record& plain = b.store.acquire();
+  pool::loaned_views views(plain);
+  CHECK_THROWS_AS((coproc::detail::decode_result<numbers>({b.pen().data(), b.pen().size()}, &views)), bad_payload);
+  b.store.recycle(plain);
+  b.recycle();
 }
 
 TEST_CASE("a payload without such memory refuses references: arguments, exceptions, whatever users decode") {

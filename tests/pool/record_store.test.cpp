@@ -43,22 +43,23 @@ TEST_CASE("recycling gives back what the record holds: argument memory, result, 
   memory->mailbox_map = os::mapping(fd.get(), shm::mailbox_bytes, os::access::read_write);
   for (std::uint64_t i = 1; i != 4; ++i) {
     task_record& t = store.acquire();
-    t.block = segments->allocate(1000);
-    t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
-    t.encumbered = true;
-    const std::byte* const where = t.block.data();
-    t.result_owner = memory;
-    t.result_group = memory->results.drained();
-    t.exit = std::make_unique<worker_exit>();
-    t.error_text = "text";
+    t.make_cold().block = segments->allocate(1000);
+    t.call.location = shm::packed_location{t.make_cold().block.owner().id(), t.make_cold().block.offset()}.pack();
+    t.encumbered = t.result_in_file = true;
+    const std::byte* const where = t.make_cold().block.data();
+    t.make_cold().result_owner = memory;
+    t.make_cold().result_group = memory->results.drained();
+    t.make_cold().exit = std::make_unique<worker_exit>();
+    t.make_cold().error_text = "text";
     store.recycle(t);
     CHECK(memory->mailbox().parent.freed.load() == i);
     CHECK(memory->freed_since_flush);
     CHECK(memory.use_count() == 1);
-    CHECK(!t.exit);
-    CHECK(t.error_text == nullptr);
+    CHECK(!t.make_cold().exit);
+    CHECK(t.make_cold().error_text == nullptr);
     CHECK(t.arguments_inline());
     CHECK(!t.encumbered);
+    CHECK(!t.result_in_file);
     CHECK(segments->allocate(1000).data() == where);
   }
 }
@@ -67,9 +68,9 @@ TEST_CASE("a call that could not be encoded leaves no argument memory in its rec
   record_store store;
   auto segments = std::make_shared<shm::segment_pool>();
   task_record& t = store.acquire();
-  t.block = segments->allocate(1000); // the encoding failed after this, and before call.location spoke of it
-  const std::byte* const where = t.block.data();
-  t.unprepared = nullptr; // passed on
+  t.make_cold().block = segments->allocate(1000); // the encoding failed after this, and before call.location spoke of it
+  const std::byte* const where = t.make_cold().block.data();
+  t.make_cold().unprepared = nullptr; // passed on
   t.encumbered = true;
   store.recycle(t);
   CHECK(segments->allocate(1000).data() == where);
@@ -84,7 +85,7 @@ TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
     task_record& t = store.acquire();
     CHECK(!t.needs_segments());
     t.call.location = task_record::inline_and_lent;
-    for (int n = 0; n != 2; ++n) t.lent.push_back(mine);
+    for (int n = 0; n != 2; ++n) t.make_cold().lent.push_back(mine);
     CHECK(t.needs_segments());
     CHECK(t.arguments_inline());
     CHECK(mine.use_count() == 3);
@@ -94,9 +95,33 @@ TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
   CHECK(segments->allocate(1000).data() != where);
   task_record& t = store.acquire();
   t.call.location = task_record::inline_and_lent;
-  t.lent.push_back(std::move(mine));
+  t.make_cold().lent.push_back(std::move(mine));
   store.recycle(t);
   CHECK(segments->allocate(1000).data() == where);
+}
+
+TEST_CASE("the cold part is made when it is first asked for, and kept") {
+  record_store store;
+  task_record& t = store.acquire();
+  CHECK(!t.has_cold_part);
+  CHECK(t.inline_place(task_record::near_bytes) == t.bytes);
+  CHECK(!t.has_cold_part);
+  std::byte* const far = t.inline_place(task_record::near_bytes + 1);
+  REQUIRE(t.has_cold_part);
+  CHECK(far == t.cold().bytes);
+  t.cold().terms.max_retries = 3;
+  t.special = true;
+  t.cold().exit = std::make_unique<worker_exit>();
+  CHECK(&t.make_cold() == &t.cold());
+  CHECK(t.cold().exit != nullptr);
+  store.recycle(t); // not encumbered: the exit stays, for the store to free
+  CHECK(t.has_cold_part);
+  CHECK(t.cold().terms.max_retries == 0);
+  std::set<const void*> places;
+  std::vector<task_record*> records;
+  for (int i = 0; i != 300; ++i) records.push_back(&store.acquire());
+  for (task_record* r : records) places.insert(&r->make_cold());
+  CHECK(places.size() == 300);
 }
 
 TEST_CASE("a turn keeps one record for its next acquire") {

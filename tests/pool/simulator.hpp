@@ -229,15 +229,17 @@ private:
     s.has_block = chance(0.1);
     const bool plain = chance(from == submitter::handler ? 0.8 : 0.3) && s.timeout == unlimited && !s.request_stop;
     t.call = {name, 0, s.has_block ? 500 : below(shm::inline_bytes)};
-    t.block.reset();
     if (s.has_block) {
-      t.block = segments().allocate(500);
-      t.call.location = shm::packed_location{t.block.owner().id(), t.block.offset()}.pack();
+      auto& block = t.make_cold().block;
+      block = segments().allocate(500);
+      t.call.location = shm::packed_location{block.owner().id(), block.offset()}.pack();
     }
-    t.terms = {};
     t.special = !plain;
-    t.terms.timeout = s.timeout;
-    t.terms.when_cancelled = s.request_stop ? on_cancel::request_stop : on_cancel::kill;
+    if (!plain) {
+      auto& terms = t.make_cold().terms;
+      terms.timeout = s.timeout;
+      terms.when_cancelled = s.request_stop ? on_cancel::request_stop : on_cancel::kill;
+    }
     t.may_wait = s.may_wait;
     s.record = &t;
     s.ticket = t.ticket.load();
@@ -727,7 +729,7 @@ private:
     }
   }
 
-  void judge(const pool::task_record& t, std::uint64_t name, const simulated_task& s) {
+  void judge(pool::task_record& t, std::uint64_t name, const simulated_task& s) {
     const auto require = [&](bool holds, const char* what) {
       if (!holds)
         fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled,
@@ -738,7 +740,7 @@ private:
     switch (t.outcome) {
     case pool::verdict::value: {
       std::uint64_t result = 0;
-      if (t.result_length == sizeof result) std::memcpy(&result, t.result, sizeof result);
+      if (t.result_length == sizeof result) std::memcpy(&result, t.result_bytes().data(), sizeof result);
       require(s.begun == 1 && result == name, "a wrong value");
       break;
     }
@@ -748,7 +750,7 @@ private:
     case pool::verdict::queue_timeout: require(false, "a queue_timeout without one"); break;
     case pool::verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case pool::verdict::lost: {
-      require(s.begun == 1 && t.exit != nullptr, "worker_lost though it was never begun");
+      require(s.begun == 1 && t.make_cold().exit != nullptr, "worker_lost though it was never begun");
       if (s.begun != 1) break;
       worker& w = workers_.at(s.ran_on);
       require(!w.alive || w.killed_in_vain || server_gone_, "worker_lost, and the worker lives");
@@ -757,8 +759,8 @@ private:
     }
     case pool::verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((t.error == make_error_code(errc::queue_full) && !s.may_wait) || (s.has_block && fault_rate_ > 0) ||
-                  (t.error == make_error_code(errc::pool_closed) && closed) || server_gone_,
+      require((t.make_cold().error == make_error_code(errc::queue_full) && !s.may_wait) || (s.has_block && fault_rate_ > 0) ||
+                  (t.make_cold().error == make_error_code(errc::pool_closed) && closed) || server_gone_,
               "failed for no reason");
       break;
     case pool::verdict::exception: require(false, "an exception"); break;

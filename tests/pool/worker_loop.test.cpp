@@ -416,7 +416,7 @@ TEST_CASE("a task sees its own stop token, and no other's") {
   CHECK_FALSE(b.context.stop_requested());
 }
 
-TEST_CASE("initially idle workers sleep, and spinning ones publish their CPU") {
+TEST_CASE("initially idle workers sleep, and publish their CPU whether they spin before or not") {
   const auto spin = GENERATE(0us, 50us);
   loop_bench b(8192, spin);
   b.start();
@@ -425,7 +425,7 @@ TEST_CASE("initially idle workers sleep, and spinning ones publish their CPU") {
   while (b.m.worker.sleeping.load() == 0 && std::chrono::steady_clock::now() < deadline) std::this_thread::yield();
   b.stop();
   CHECK(b.policy.sleeps > 0);
-  CHECK((b.m.worker.cpu.load() != 0) == (spin != 0us));
+  CHECK(b.m.worker.cpu.load() != 0);
 }
 
 namespace {

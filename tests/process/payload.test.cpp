@@ -4,6 +4,7 @@
 #include "support/run.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <numeric>
 #include <random>
@@ -11,6 +12,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 namespace process_payload {
@@ -59,13 +61,40 @@ bytes echo(std::span<const std::uint8_t> b) { return bytes(b.begin(), b.end()); 
 bytes make(std::size_t n, std::uint64_t seed) { return pattern(n, seed); }
 int identity(int n) { return n; }
 
+/// Of a type whose size is known when the call is compiled.
+template <std::size_t N>
+std::array<std::uint8_t, N> echo_array(const std::array<std::uint8_t, N>& a) {
+  return a;
+}
+
+template <std::size_t N>
+void check_array(net::io_context& io, coproc::process_pool& pool) {
+  std::array<std::uint8_t, N> in;
+  std::ranges::copy(pattern(N, 3), in.begin());
+  ending<std::array<std::uint8_t, N>> e;
+  start(e, pool, echo_array<N>, in);
+  REQUIRE(run_all(io));
+  REQUIRE(e.succeeded());
+  CHECK((*e.value == in));
+}
+
 } // namespace
+
+TEST_CASE("arrays around what fits into a record's hot lines, and into a slot") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  [&]<std::size_t... I>(std::index_sequence<I...>) {
+    (check_array<I + 30>(io, pool), ...);
+    (check_array<I + 222>(io, pool), ...);
+  }(std::make_index_sequence<6>());
+}
 
 TEST_CASE("arguments and results of every size arrive byte for byte") {
   const leak_audit audit;
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 2});
-  for (std::size_t n = 200; n < 260; ++n) { // around what fits into a slot, with its length and without
+  for (std::size_t n = 0; n < 260; ++n) { // around what fits into a record's hot lines, and into a slot
     ending<bytes> e;
     start(e, pool, echo, pattern(n, n));
     REQUIRE(run_all(io));

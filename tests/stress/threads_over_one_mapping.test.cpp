@@ -149,7 +149,7 @@ private:
       ++unfinished_;
       pool::task_record& t = records_.acquire();
       t.call = {reinterpret_cast<std::uint64_t>(&triple), 0, sizeof n};
-      std::memcpy(t.inline_bytes, &n, sizeof n);
+      std::memcpy(t.bytes, &n, sizeof n);
       number_of(t) = n;
       const std::uint64_t ticket = t.ticket.load();
       const bool cancel = random() % 8 == 0;
@@ -225,8 +225,8 @@ private:
       ++values;
       const std::size_t length = sizeof n + (n % 5 == 0 ? large_result : 0);
       std::uint64_t result = 0;
-      if (t.result_length == length) std::memcpy(&result, t.result, sizeof result);
-      if (result != 3 * n || (n % 5 == 0 && t.result[length - 1] != static_cast<std::byte>(n % 256))) ++wrong;
+      if (t.result_length == length) std::memcpy(&result, t.result_bytes().data(), sizeof result);
+      if (result != 3 * n || (n % 5 == 0 && t.result_bytes()[length - 1] != static_cast<std::byte>(n % 256))) ++wrong;
     } else if (t.outcome == pool::verdict::aborted) {
       ++aborted;
     } else {

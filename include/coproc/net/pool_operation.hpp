@@ -39,24 +39,24 @@ public:
                          "the library first, or make the pool later");
       t.call.limit_ns = 0;
       if (options != nullptr) {
-        t.terms = detail::resolve(*options, core->options().host.limits.max_workers);
+        t.make_cold().terms = detail::resolve(*options, core->options().host.limits.max_workers);
         t.special = true;
-        t.call.limit_ns = detail::limit_of(t.terms);
+        t.call.limit_ns = detail::limit_of(t.cold().terms);
       }
       t.may_wait = may_wait;
       t.call.entry = entry;
       argument_memory memory{*core, t};
       if constexpr (constexpr std::size_t bytes = detail::fixed_call_bytes<F, A...>; bytes != 0 && bytes <= shm::inline_bytes) {
-        detail::encode_fixed_call(t.inline_bytes, fn, std::forward<A>(args)...);
+        detail::encode_fixed_call(t.inline_place(bytes), fn, std::forward<A>(args)...);
         memory.seal(bytes);
       } else {
         (keep(*core, t, detail::take_argument<A>(args)), ...);
-        writer w(t.inline_bytes, sizeof t.inline_bytes, &argument_memory::grow, &memory);
+        writer w(t.bytes, sizeof t.bytes, &argument_memory::grow, &memory);
         detail::encode_call(w, fn, std::forward<A>(args)...);
         memory.seal(w.size());
       }
     } catch (...) {
-      t.unprepared = std::current_exception();
+      t.make_cold().unprepared = std::current_exception();
       t.encumbered = true;
     }
     return p;
@@ -112,12 +112,13 @@ private:
   template <class R, class Handler>
   static void fail(const Core& core, pool::task_record& t, Handler&& handler) {
     completion<Handler> c(std::move(handler), core.executor(), work_tracking::elsewhere);
-    std::exception_ptr why = std::move(t.unprepared);
+    std::exception_ptr why = std::move(t.cold().unprepared);
     t.store->recycle(t);
     detail::post_result<R>(std::move(c), std::move(why));
   }
 
-  // Arguments that outgrow the slot move to a block of an argument segment, and from block to larger block.
+  // Arguments move from the record's near bytes to its cold ones, from there, if they outgrow a slot, to a block of an argument
+  // segment, and from block to larger block.
   struct argument_memory {
     Core& core;
     pool::task_record& record;
@@ -126,19 +127,25 @@ private:
     static void grow(void* self, writer& w, std::size_t more_bytes) {
       auto& m = *static_cast<argument_memory*>(self);
       m.check(w.size(), more_bytes);
+      pool::cold_part& cold = m.record.make_cold();
+      if (w.size() + more_bytes <= sizeof cold.bytes) {
+        std::memcpy(cold.bytes, w.data(), w.size());
+        return w.rebase(cold.bytes, sizeof cold.bytes);
+      }
       shm::argument_block block = m.core.segments()->allocate(w.size() + more_bytes);
       std::memcpy(block.data(), w.data(), w.size());
-      m.record.block = std::move(block);
+      cold.block = std::move(block);
       m.in_segment = true;
-      w.rebase(m.record.block.data(), m.record.block.capacity());
+      w.rebase(cold.block.data(), cold.block.capacity());
     }
 
     void seal(std::size_t bytes) {
       check(0, bytes);
       record.call.length = bytes;
       if (!in_segment) return;
-      record.block.set_used(bytes);
-      record.call.location = shm::packed_location{record.block.owner().id(), record.block.offset()}.pack();
+      shm::argument_block& block = record.cold().block;
+      block.set_used(bytes);
+      record.call.location = shm::packed_location{block.owner().id(), block.offset()}.pack();
     }
 
     void check(std::size_t have, std::size_t more) const {
@@ -161,7 +168,7 @@ private:
             "coproc: this argument_array was made for another pool, whose workers alone can map it: make it for the pool of "
             "this call, or pass a std::span of it, which is copied");
       t.call.location = pool::task_record::inline_and_lent;
-      t.lent.push_back(argument.memory());
+      t.make_cold().lent.push_back(argument.memory());
     }
   }
 

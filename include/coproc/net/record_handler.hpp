@@ -111,7 +111,7 @@ class record_handler {
     return wants_no_memory && sizeof(T) <= bytes && alignof(T) <= alignof(std::max_align_t);
   }
   static constexpr bool may_be_near = fits<near>(pool::task_record::near_bytes);
-  static constexpr bool far_in_place = fits<far>(pool::task_record::far_bytes);
+  static constexpr bool far_in_place = fits<far>(pool::cold_part::far_bytes);
 
 public:
   /// `executor`: the pool's; `context`: what it is the plain executor of, or null.
@@ -176,20 +176,20 @@ private:
 
   static void put_far(pool::task_record& t, far&& c) {
     if constexpr (far_in_place) {
-      ::new (static_cast<void*>(t.far_handler)) far(std::move(c));
+      ::new (static_cast<void*>(t.make_cold().far_handler)) far(std::move(c));
     } else {
       allocator a(c.get_allocator());
       far* const p = traits::allocate(a, 1);
       ::new (static_cast<void*>(p)) far(std::move(c));
-      ::new (static_cast<void*>(t.far_handler)) far*(p);
+      ::new (static_cast<void*>(t.make_cold().far_handler)) far*(p);
     }
   }
 
   static far* locate_far(pool::task_record& t) noexcept {
     if constexpr (far_in_place)
-      return std::launder(reinterpret_cast<far*>(t.far_handler));
+      return std::launder(reinterpret_cast<far*>(t.cold().far_handler));
     else
-      return *std::launder(reinterpret_cast<far**>(t.far_handler));
+      return *std::launder(reinterpret_cast<far**>(t.cold().far_handler));
   }
 
   // What was moved from; `c` has the handler, and so the allocator.

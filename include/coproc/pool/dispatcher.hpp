@@ -78,8 +78,8 @@ public:
     worker_record& w = *t.worker;
     if (watchdog_.revoke(w, t, now)) return ledger_.finish_issued(t, verdict::aborted);
     if (strength == cancel_strength::total) return;
-    if (strength == cancel_strength::partial || (t.special && t.terms.when_cancelled == on_cancel::request_stop)) {
-      if (t.special) t.terms.max_retries = 0; // cancelled tasks are never retried
+    if (strength == cancel_strength::partial || (t.special && t.cold().terms.when_cancelled == on_cancel::request_stop)) {
+      if (t.special) t.cold().terms.max_retries = 0; // cancelled tasks are never retried
       // Only for a running one: else the request of the task that runs now would be overwritten.
       if (w.look(t) == worker_record::task_state::running) w.raise_stop(t);
       return;
@@ -421,9 +421,10 @@ private:
   }
 
   // Those that are sent when one is not are sent: the next attempt goes on from there.
-  int send_segments(worker_record& w, const task_record& t) noexcept {
-    int error = t.block ? policy_.send_segment(w, t.block) : 0;
-    for (const auto& lent : t.lent)
+  int send_segments(worker_record& w, task_record& t) noexcept {
+    const cold_part& cold = t.cold();
+    int error = cold.block ? policy_.send_segment(w, cold.block) : 0;
+    for (const auto& lent : cold.lent)
       if (error == 0) error = policy_.send_segment(w, lent->block());
     return error;
   }

@@ -12,64 +12,67 @@ namespace coproc::pool {
 /// Fredman, Sedgewick, Sleator, Tarjan, "The Pairing Heap", Algorithmica 1 (1986). push is O(1), erase O(log n) amortised.
 class expiry_heap {
 public:
-  time_point next() const noexcept { return root_ ? root_->expires_at : time_point::max(); }
-  task_record* front() const noexcept { return root_; }
+  time_point next() const noexcept { return root_ ? root_->at : time_point::max(); }
+  task_record* front() const noexcept { return root_ ? root_->task : nullptr; }
 
   void push(task_record& t) noexcept {
-    t.heap_parent = t.heap_child = t.heap_sibling = nullptr;
-    root_ = root_ ? meld(root_, &t) : &t;
+    expiry_node& n = t.cold().expiry;
+    n.task = &t;
+    n.parent = n.child = n.sibling = nullptr;
+    root_ = root_ ? meld(root_, &n) : &n;
   }
 
   void erase(task_record& t) noexcept {
-    if (&t != root_) cut(t);
-    task_record* const orphans = pair_up(std::exchange(t.heap_child, nullptr));
-    if (&t == root_)
+    expiry_node& n = t.cold().expiry;
+    if (&n != root_) cut(n);
+    expiry_node* const orphans = pair_up(std::exchange(n.child, nullptr));
+    if (&n == root_)
       root_ = orphans;
     else if (orphans)
       root_ = meld(root_, orphans);
   }
 
 private:
-  // heap_parent is the left sibling of every child but the first.
-  static void cut(task_record& t) noexcept {
-    task_record* const before = t.heap_parent;
-    (before->heap_child == &t ? before->heap_child : before->heap_sibling) = t.heap_sibling;
-    if (t.heap_sibling) t.heap_sibling->heap_parent = before;
-    t.heap_parent = t.heap_sibling = nullptr;
+  // `parent` is the left sibling of every child but the first.
+  static void cut(expiry_node& n) noexcept {
+    expiry_node* const before = n.parent;
+    (before->child == &n ? before->child : before->sibling) = n.sibling;
+    if (n.sibling) n.sibling->parent = before;
+    n.parent = n.sibling = nullptr;
   }
 
-  static task_record* meld(task_record* a, task_record* b) noexcept {
-    if (b->expires_at < a->expires_at) std::swap(a, b);
-    b->heap_parent = a;
-    b->heap_sibling = a->heap_child;
-    if (a->heap_child) a->heap_child->heap_parent = b;
-    a->heap_child = b;
+  static expiry_node* meld(expiry_node* a, expiry_node* b) noexcept {
+    if (b->at < a->at) std::swap(a, b);
+    b->parent = a;
+    b->sibling = a->child;
+    if (a->child) a->child->parent = b;
+    a->child = b;
     return a;
   }
 
   // Two passes: neighbours from the left, then all pairs from the right.
-  static task_record* pair_up(task_record* first) noexcept {
-    task_record* pairs = nullptr;
+  static expiry_node* pair_up(expiry_node* first) noexcept {
+    expiry_node* pairs = nullptr;
     while (first) {
-      task_record* const a = first;
-      task_record* const b = a->heap_sibling;
-      first = b ? b->heap_sibling : nullptr;
-      a->heap_parent = a->heap_sibling = nullptr;
-      if (b) b->heap_parent = b->heap_sibling = nullptr;
-      task_record* const pair = b ? meld(a, b) : a;
-      pair->heap_sibling = pairs;
+      expiry_node* const a = first;
+      expiry_node* const b = a->sibling;
+      first = b ? b->sibling : nullptr;
+      a->parent = a->sibling = nullptr;
+      if (b) b->parent = b->sibling = nullptr;
+      expiry_node* const pair = b ? meld(a, b) : a;
+      pair->sibling = pairs;
       pairs = pair;
     }
-    task_record* all = nullptr;
+    expiry_node* all = nullptr;
     while (pairs) {
-      task_record* const next = std::exchange(pairs->heap_sibling, nullptr);
+      expiry_node* const next = std::exchange(pairs->sibling, nullptr);
       all = all ? meld(all, pairs) : pairs;
       pairs = next;
     }
     return all;
   }
 
-  task_record* root_ = nullptr;
+  expiry_node* root_ = nullptr;
 };
 
 } // namespace coproc::pool

@@ -381,7 +381,7 @@ private:
       if (is_victim && w.exit.cause == exit_cause::timed_out) {
         meter.died_with(w, t, "task_timeout");
         t.encumbered = true;
-        t.exit.reset(new (std::nothrow) worker_exit(w.exit));
+        t.make_cold().exit.reset(new (std::nothrow) worker_exit(w.exit));
         return ledger_.finish_issued(t, verdict::task_timeout);
       }
       if (is_victim && (w.exit.cause == exit_cause::cancelled || w.exit.cause == exit_cause::shutdown)) {

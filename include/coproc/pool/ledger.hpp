@@ -102,7 +102,7 @@ public:
   // ---- out
 
   void finish(Task& t, verdict v) noexcept {
-    if (t.special && t.expires_at != time_point::max()) stop_expiry(t);
+    if (t.special && t.cold().expiry.at != time_point::max()) stop_expiry(t);
     t.outcome = v;
     t.where = place::finished;
     t.worker = nullptr;
@@ -111,10 +111,11 @@ public:
   }
 
   void finish(Task& t, net::error_code why, const char* text, net::error_code cause = {}) noexcept {
+    auto& cold = t.make_cold();
     t.encumbered = true;
-    t.error = why;
-    t.error_text = text;
-    t.error_cause = cause;
+    cold.error = why;
+    cold.error_text = text;
+    cold.error_cause = cause;
     finish(t, verdict::failed);
   }
 
@@ -130,16 +131,17 @@ public:
 
   /// Its worker died while it ran, or may have: it runs again, if it may, or is lost.
   void lose(Task& t, const worker_exit& how) noexcept {
-    if (t.special && t.retries < t.terms.max_retries && !failed_ && !aborting_) {
-      ++t.retries;
+    auto& cold = t.make_cold();
+    if (t.special && cold.retries < cold.terms.max_retries && !failed_ && !aborting_) {
+      ++cold.retries;
       ++counters_.retried;
       t.worker = nullptr;
-      t.soft_expired = false;
+      cold.soft_expired = false;
       return put_back(t);
     }
     t.encumbered = true;
-    t.exit.reset(new (std::nothrow) worker_exit(how));
-    t.started = true;
+    cold.exit.reset(new (std::nothrow) worker_exit(how));
+    cold.started = true;
     finish_issued(t, verdict::lost);
   }
 
@@ -161,7 +163,7 @@ public:
   /// The next task whose queue_timeout is over, no longer watched.
   task_record* take_expired(time_point now) noexcept {
     task_record* const t = expiries_.front();
-    if (t == nullptr || t->expires_at > now) return nullptr;
+    if (t == nullptr || t->cold().expiry.at > now) return nullptr;
     stop_expiry(*t);
     return t;
   }
@@ -260,20 +262,22 @@ private:
     t.priority = 0;
     t.home = -1;
     if (!t.special) return;
-    t.priority = t.terms.priority;
-    t.home = t.terms.home;
-    t.retries = 0;
-    t.soft_expired = false;
+    auto& cold = t.cold();
+    t.priority = cold.terms.priority;
+    t.home = cold.terms.home;
+    cold.retries = 0;
+    cold.soft_expired = false;
   }
 
   void begin_expiry(Task& t, time_point now) noexcept {
-    t.expires_at = after(now, t.terms.queue_timeout);
-    if (t.expires_at != time_point::max()) expiries_.push(t);
+    auto& cold = t.cold();
+    cold.expiry.at = after(now, cold.terms.queue_timeout);
+    if (cold.expiry.at != time_point::max()) expiries_.push(t);
   }
 
   void stop_expiry(Task& t) noexcept {
     expiries_.erase(t);
-    t.expires_at = time_point::max();
+    t.cold().expiry.at = time_point::max();
   }
 
   task_queue& queue_of(const Task& t) noexcept {

@@ -42,18 +42,20 @@ public:
 
   std::shared_ptr<const std::byte> borrow(std::uint64_t place, std::uint64_t bytes) override {
     if (!loan_) {
-      if (record_.loan == Record::no_loan) coproc::detail::reject("a result refers to memory that was not lent");
+      if (!record_.encumbered || record_.cold().loan == cold_part::no_loan)
+        coproc::detail::reject("a result refers to memory that was not lent");
       loan_ = take_loan();
     }
-    const os::mapping& file = record_.result_owner->results_map;
+    const os::mapping& file = record_.cold().result_owner->results_map;
     if (place > file.size() || bytes > file.size() - place) coproc::detail::reject("a result refers to what is not there");
     return {loan_, file.data() + place};
   }
 
 private:
   std::shared_ptr<loan> take_loan() {
-    auto taken = std::make_shared<loan>(record_.result_owner, record_.loan);
-    record_.loan = Record::no_loan;
+    cold_part& cold = record_.cold();
+    auto taken = std::make_shared<loan>(cold.result_owner, cold.loan);
+    cold.loan = cold_part::no_loan;
     return taken;
   }
 

@@ -6,6 +6,8 @@
 #include <coproc/os/lock.hpp>
 #include <coproc/pool/worker_record.hpp>
 
+#include <algorithm>
+#include <atomic>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -62,12 +64,20 @@ public:
   }
 
 private:
-  static constexpr std::size_t chunk = 32;
+  struct alignas(cold_part) cold_place {
+    std::byte bytes[sizeof(cold_part)];
+  };
+  struct chunk {
+    std::unique_ptr<cold_place[]> cold_places; // outlives what the records make there
+    std::unique_ptr<Record[]> records;
+  };
 
   Record& take() {
-    std::lock_guard lock(mutex_);
-    if (free_ == nullptr) grow();
-    return *std::exchange(free_, free_->next);
+    {
+      std::lock_guard lock(mutex_);
+      if (free_ != nullptr) return *std::exchange(free_, free_->next);
+    }
+    return fresh();
   }
 
   void put(Record& t) noexcept {
@@ -77,36 +87,52 @@ private:
   }
 
   static void unburden(Record& t) noexcept {
-    if (std::exchange(t.encumbered, false)) {
-      if (t.result_owner) {
-        if (!t.result_inline()) t.result_owner->free_result(t.result_group);
-        if (t.loan != Record::no_loan) t.result_owner->give_back(std::exchange(t.loan, Record::no_loan));
-        t.result_owner.reset();
+    cold_part& cold = t.cold();
+    if (t.encumbered) {
+      if (cold.result_owner) {
+        if (t.result_in_file) cold.result_owner->free_result(cold.result_group);
+        if (cold.loan != cold_part::no_loan) cold.result_owner->give_back(std::exchange(cold.loan, cold_part::no_loan));
+        cold.result_owner.reset();
       }
-      t.exit.reset();
-      t.error_text = nullptr;
-      t.unprepared = nullptr;
-      t.block.reset(); // also one that call.location never came to speak of
+      cold.exit.reset();
+      cold.error_text = nullptr;
+      cold.unprepared = nullptr;
+      cold.block.reset(); // also one that call.location never came to speak of
+      t.encumbered = t.result_in_file = false;
     }
     if (std::exchange(t.call.location, 0) != 0) {
-      t.block.reset();
-      t.lent.clear();
+      cold.block.reset();
+      cold.lent.clear();
     }
-    if (std::exchange(t.special, false)) t.terms = {};
+    if (t.special) {
+      t.special = false;
+      cold.terms = {};
+    }
   }
 
-  void grow() {
-    chunks_.push_back(std::make_unique<Record[]>(chunk));
-    for (std::size_t i = 0; i < chunk; ++i) {
-      chunks_.back()[i].store = this;
-      chunks_.back()[i].next = free_;
-      free_ = &chunks_.back()[i];
+  // Not under the lock, which spins: more of them the more there are, so that few lie far from their neighbours.
+  [[gnu::noinline, gnu::cold]] Record& fresh() {
+    const std::size_t n = std::clamp<std::size_t>(records_.load(std::memory_order_relaxed) / 4, 32, 1024);
+    chunk c{std::make_unique_for_overwrite<cold_place[]>(n), std::make_unique<Record[]>(n)};
+    for (std::size_t i = 0; i != n; ++i) {
+      Record& t = c.records[i];
+      t.store = this;
+      t.cold_place = &c.cold_places[i];
+      t.next = i + 1 != n ? &c.records[i + 1] : nullptr;
     }
+    Record& first = c.records[0];
+    std::lock_guard lock(mutex_);
+    chunks_.push_back(std::move(c));
+    records_.fetch_add(n, std::memory_order_relaxed);
+    (&first)[n - 1].next = free_;
+    free_ = first.next;
+    return first;
   }
 
   os::spin_lock mutex_;
   Record* free_ = nullptr;
-  std::vector<std::unique_ptr<Record[]>> chunks_;
+  std::vector<chunk> chunks_;
+  std::atomic<std::size_t> records_{0};
 };
 
 } // namespace coproc::pool

@@ -14,6 +14,7 @@
 #include <cstddef>
 #include <exception>
 #include <memory>
+#include <new>
 #include <span>
 #include <vector>
 
@@ -75,8 +76,41 @@ enum class ending : std::uint8_t {
   destroy, ///< destroys it uninvoked
 };
 
-/// Laid out by heat: a pool with thousands of tasks in flight has its records in the second-level cache or beyond, and each
-/// line that a task of the usual kind touches costs nanoseconds. Three lines are all that an empty task needs.
+/// When a queue_timeout is over, and the links of expiry_heap.
+struct expiry_node {
+  time_point at = time_point::max();
+  task_record* task = nullptr;
+  expiry_node *parent = nullptr, *child = nullptr, *sibling = nullptr;
+};
+
+/// What most tasks do not have, or not so much of. `encumbered` tells of what recycling must let go of, needs_segments() of block
+/// and lent, `special` of terms: an empty task does not even look here.
+struct cold_part {
+  alignas(32) std::byte bytes[shm::inline_bytes]; // arguments that do not fit near, until such a result is copied over them
+  const std::byte* far_result = nullptr;        // inside the worker's result file
+  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
+  std::unique_ptr<worker_exit> exit;            // lost
+  const char* error_text = nullptr;             // failed: static storage
+  unsigned result_group = 0;                    // for result_owner->free_result()
+  static constexpr unsigned no_loan = ~0u;
+  unsigned loan = no_loan;                      // for result_owner->give_back()
+  net::error_code error{}, error_cause{};       // failed; the system's, if any
+  std::exception_ptr unprepared;                // why it could not be encoded: it is never submitted
+  bool started = true;                          // lost
+
+  bool soft_expired = false;                    // the stop token was raised at its soft_timeout
+  std::uint32_t retries = 0;
+  shm::argument_block block;                    // arguments too large for a slot: call.location
+  std::vector<std::shared_ptr<const lent_block>> lent; // what the arguments refer to; emptied by the store, with its capacity
+  task_terms terms;
+  expiry_node expiry;                           // in the heap unless its time is max()
+  static constexpr std::size_t far_bytes = 192;
+  alignas(std::max_align_t) std::byte far_handler[far_bytes]; // with executors of its own, or large
+};
+
+/// Three cache lines, which are all that an empty task needs; a pool with thousands of tasks in flight has its records in the
+/// second-level cache or beyond, and one with a million queued has nothing in memory but these. The rest lies elsewhere, in
+/// memory that is not even touched before the first task of that record that needs it.
 struct alignas(64) task_record {
   // ---- where it is; the dispatcher's, under its mutex
   record_store* store = nullptr;                // where it goes back to
@@ -92,47 +126,46 @@ struct alignas(64) task_record {
   verdict outcome = verdict::aborted;
   std::int8_t priority = 0;                     // of terms
   bool may_wait = true;                         // for room in the queue
-  bool special = false;                         // terms are not the usual ones; else they are not even looked at
-  bool encumbered = false;                      // has what recycling must let go of: see below
+  // One byte, which an empty task only reads: recycling clears what others set, but for the last.
+  bool special : 1 = false;                     // terms are not the usual ones; else they are not even looked at
+  bool encumbered : 1 = false;                  // the cold part has what recycling must let go of
+  bool result_in_file : 1 = false;              // and not in the record; encumbered
+  bool has_cold_part : 1 = false;
   std::int16_t home = -1;                       // of terms
 
   // ---- what was asked for, and the result: written once, by the submitter before submission, by the drainer at the end
   shm::call_header call{};                      // length counts the argument bytes, wherever they are; location: see below
   time_point submitted_at{};
   void (*end)(task_record&, ending) = nullptr;  // recycles the record, then does that to its handler
-  const std::byte* result = nullptr;            // inline_bytes, or inside the worker's result file
+  void* cold_place = nullptr;                   // the store's: room for a cold_part
   std::uint64_t result_length = 0;
 
-  // ---- the handler, where it is small, and the bytes of most arguments and results
-  static constexpr std::size_t near_bytes = 32, far_bytes = 192;
+  // ---- the handler, where it is small, and the bytes of small arguments and results
+  static constexpr std::size_t near_bytes = 32;
   alignas(std::max_align_t) std::byte near_handler[near_bytes]; // before submission: who keeps the record's pool alive
-  std::byte inline_bytes[shm::inline_bytes];    // arguments, until the result is copied over them
-
-  // ---- what most tasks do not have. `encumbered` tells of the first few, needs_segments() of block and lent, `special` of
-  // terms, so that an empty task does not even look here.
-  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
-  std::unique_ptr<worker_exit> exit;            // lost
-  const char* error_text = nullptr;             // failed: static storage
-  unsigned result_group = 0;                    // for result_owner->free_result()
-  static constexpr unsigned no_loan = ~0u;
-  unsigned loan = no_loan;                      // for result_owner->give_back()
-  net::error_code error{}, error_cause{};       // failed; the system's, if any
-  std::exception_ptr unprepared;                // why it could not be encoded: it is never submitted
-  bool started = true;                          // lost
-
-  shm::argument_block block;                    // arguments too large for a slot: call.location
-  std::vector<std::shared_ptr<const lent_block>> lent; // what the arguments refer to; emptied by the store, with its capacity
-  task_terms terms;
-  task_record *heap_parent = nullptr, *heap_child = nullptr, *heap_sibling = nullptr; // those that expire
-  time_point expires_at = time_point::max();    // of its queue_timeout; in the heap unless max()
-  std::uint32_t retries = 0;
-  bool soft_expired = false;                    // the stop token was raised at its soft_timeout
-  alignas(std::max_align_t) std::byte far_handler[far_bytes]; // with executors of its own, or large
+  std::byte bytes[near_bytes];                  // arguments, until such a result is copied over them
 
   /// The location of inline arguments with `lent` memory: its tag is 0, so a worker finds them inline all the same.
   static constexpr std::uint64_t inline_and_lent = shm::packed_location{0, 1}.pack();
 
-  /// The hot lines.
+  task_record() = default;
+  task_record(const task_record&) = delete;
+  task_record& operator=(const task_record&) = delete;
+  ~task_record() {
+    if (has_cold_part) std::destroy_at(&cold());
+  }
+
+  /// Makes it if need be; it is kept from then on. Only where the record is the caller's, as its flags are.
+  [[gnu::noinline]] cold_part& make_cold() noexcept { // a call, which keeps the code of empty tasks short
+    if (!has_cold_part) {
+      ::new (cold_place) cold_part;
+      has_cold_part = true;
+    }
+    return cold();
+  }
+  /// The same where it has been made: `special`, `encumbered` and needs_segments() tell.
+  cold_part& cold() noexcept { return *std::launder(static_cast<cold_part*>(cold_place)); }
+
   void prefetch() const noexcept {
     const char* const p = reinterpret_cast<const char*>(this);
     __builtin_prefetch(p, 1);
@@ -140,16 +173,23 @@ struct alignas(64) task_record {
     __builtin_prefetch(p + 128, 1);
   }
 
-  bool result_inline() const noexcept { return result == inline_bytes; }
+  /// Where so many bytes of arguments or result lie that would fit into a slot.
+  std::byte* inline_place(std::size_t length) noexcept {
+    if (length <= near_bytes) [[likely]] return bytes;
+    return make_cold().bytes;
+  }
   bool arguments_inline() const noexcept { return shm::packed_location::unpack(call.location).tag == 0; }
   /// Must be mapped before the worker runs it: `block` or `lent`. Tells without a look at these, which are far away.
   bool needs_segments() const noexcept { return call.location != 0; }
-  std::span<const std::byte> result_bytes() const noexcept { return {result, result_length}; }
+  std::span<const std::byte> result_bytes() noexcept {
+    if (result_in_file) [[unlikely]] return {cold().far_result, result_length};
+    return {inline_place(result_length), result_length};
+  }
 };
+static_assert(sizeof(task_record) == 3 * 64);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winvalid-offsetof" // no standard-layout class; both compilers know its offsets
-static_assert(offsetof(task_record, call) == 64 && offsetof(task_record, near_handler) == 128 &&
-              offsetof(task_record, inline_bytes) == 160);
+static_assert(offsetof(task_record, call) == 64 && offsetof(task_record, near_handler) == 128);
 #pragma GCC diagnostic pop
 
 /// FIFO of records through their links; a record is in at most one list.

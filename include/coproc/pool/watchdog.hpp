@@ -37,7 +37,7 @@ public:
     w.status = state::ending;
     w.exit.cause = cause;
     w.victim = &t;
-    w.grace = t.terms.kill_grace == duration::zero() ? limits_.kill_grace : t.terms.kill_grace;
+    w.grace = t.special && t.cold().terms.kill_grace != duration::zero() ? t.cold().terms.kill_grace : limits_.kill_grace;
     w.next_step = after(now, w.grace);
     w.head_deadline = w.head_soft_deadline = time_point::max();
     policy_.signal(w, SIGTERM);
@@ -89,8 +89,8 @@ public:
     w.head_since = now;
     w.head_deadline = w.head_soft_deadline = time_point::max();
     if (!t.special) return;
-    if (t.terms.timeout != unlimited) w.head_deadline = after(now, t.terms.timeout);
-    if (t.terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, t.terms.soft_timeout);
+    if (t.cold().terms.timeout != unlimited) w.head_deadline = after(now, t.cold().terms.timeout);
+    if (t.cold().terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, t.cold().terms.soft_timeout);
   }
 
   void look_at_head(worker_record& w, time_point now) noexcept {
@@ -157,10 +157,10 @@ private:
     task_record* const t = w.head();
     if (t == nullptr || w.status != state::live) return;
     if (w.look(*t) != worker_record::task_state::running) { // not begun: its time has not, either
-      w.head_soft_deadline = after(now, t->terms.soft_timeout);
+      w.head_soft_deadline = after(now, t->cold().terms.soft_timeout);
       return;
     }
-    t->soft_expired = true;
+    t->cold().soft_expired = true;
     w.raise_stop(*t);
   }
 

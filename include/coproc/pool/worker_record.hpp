@@ -145,9 +145,9 @@ public:
     ++tasks_issued;
     homebound += t.home >= 0;
     dirty = true;
-    const bool is_inline = t.arguments_inline();
+    const std::size_t inline_length = t.arguments_inline() ? t.call.length : 0;
     shm::publish(mailbox().at(seq), seq, t.call,
-                 is_inline ? std::span<const std::byte>(t.inline_bytes, t.call.length) : std::span<const std::byte>());
+                 std::span<const std::byte>(t.inline_place(inline_length), inline_length));
   }
 
   /// Takes `t` back unless the worker has begun it. The slot stays occupied until the worker acknowledges.
@@ -322,10 +322,21 @@ private:
   bool take_result(shm::slot& s, task_record& t) noexcept {
     const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
     const std::uint64_t length = s.length.load(std::memory_order_relaxed);
+    if (where.tag != static_cast<std::uint64_t>(shm::result_kind::value_inline) || length > task_record::near_bytes)
+      return take_unusual_result(s, t, where, length);
+    shm::copy_few_bytes(t.bytes, s.bytes, length);
+    t.result_length = length;
+    t.outcome = verdict::value;
+    return true;
+  }
+
+  // Any; but for a call more, this one is enough.
+  [[gnu::noinline]] bool take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
+                                             std::uint64_t length) noexcept {
     auto kind = static_cast<shm::result_kind>(where.tag);
     const bool has_views = kind > shm::result_kind::exception_in_file;
     const auto tag = shm::result_tag::unpack(where.tag);
-    if (has_views) [[unlikely]] {
+    if (has_views) {
       if (tag.loan >= shm::max_loans) return false;
       kind = tag.without_views();
     }
@@ -333,17 +344,17 @@ private:
     case shm::result_kind::value_inline:
     case shm::result_kind::exception_inline:
       if (length > shm::inline_bytes) return false;
-      shm::copy_few_bytes(t.inline_bytes, s.bytes, length);
-      t.result = t.inline_bytes;
+      shm::copy_few_bytes(t.inline_place(length), s.bytes, length);
       break;
     case shm::result_kind::value_in_file:
     case shm::result_kind::exception_in_file: {
       const std::uint64_t file_bytes = memory->results_map.size();
       if (length > max_result_bytes_ || where.offset > file_bytes || length > file_bytes - where.offset) return false;
-      t.result = memory->results_map.data() + where.offset;
-      t.result_owner = memory;
-      t.encumbered = true;
-      t.result_group = memory->results.drained();
+      auto& cold = t.make_cold();
+      cold.far_result = memory->results_map.data() + where.offset;
+      cold.result_owner = memory;
+      cold.result_group = memory->results.drained();
+      t.encumbered = t.result_in_file = true;
       break;
     }
     default: return false;
@@ -351,10 +362,11 @@ private:
     t.result_length = length;
     const bool threw = kind == shm::result_kind::exception_inline || kind == shm::result_kind::exception_in_file;
     t.outcome = threw ? verdict::exception : verdict::value;
-    if (has_views) [[unlikely]] {
-      t.result_owner = memory;
+    if (has_views) {
+      auto& cold = t.make_cold();
+      cold.result_owner = memory;
+      cold.loan = static_cast<unsigned>(tag.loan);
       t.encumbered = true;
-      t.loan = static_cast<unsigned>(tag.loan);
     }
     return true;
   }
