@@ -274,15 +274,15 @@ private:
 
   // What else reads the worker's words.
   void look() {
-    d_.arm(++arm_epoch_);
-    static_cast<void>(d_.any_head_done());
+    d_.waking().arm(++arm_epoch_);
+    static_cast<void>(d_.waking().any_head_done());
     pool::head_set heads;
-    d_.add_heads(heads);
+    d_.waking().add_heads(heads);
     static_cast<void>(heads.any_done());
-    static_cast<void>(d_.worth_spinning(0, false));
+    static_cast<void>(d_.waking().worth_spinning(0, false));
     static_cast<void>(d_.next_deadline());
-    d_.flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
-    d_.disarm();
+    d_.waking().flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
+    d_.waking().disarm();
   }
 
   // Both questions, as after a change since the last look. They take nothing out of the ring.

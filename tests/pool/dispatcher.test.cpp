@@ -1136,7 +1136,7 @@ TEST_CASE("only workers that sleep are woken, once per sleep") {
   const auto awake = b.live_worker(0), asleep = b.sleeping_worker(1);
   const auto woken = [&](bool only_sleepers = false) {
     std::vector<std::uint64_t> list;
-    b.d.flush(only_sleepers, [&](pool::worker_record& w) { list.push_back(w.incarnation); });
+    b.d.waking().flush(only_sleepers, [&](pool::worker_record& w) { list.push_back(w.incarnation); });
     return list;
   };
   CHECK(woken().empty());
@@ -1155,18 +1155,18 @@ TEST_CASE("only workers that sleep are woken, once per sleep") {
 TEST_CASE("what is published while the front end sleeps is armed before it is READY") {
   pool_bench b;
   const auto w = b.live_worker(0);
-  b.d.arm(7);
+  b.d.waking().arm(7);
   CHECK(b.worker(w).mailbox().doorbell.armed.load() == 0); // nothing issued there
   b.submit(1);
   CHECK(b.worker(w).mailbox().doorbell.armed.load() == 7);
-  CHECK_FALSE(b.d.any_head_done());
+  CHECK_FALSE(b.d.waking().any_head_done());
   b.worker(w).run_one();
-  CHECK(b.d.any_head_done());
-  b.d.disarm();
+  CHECK(b.d.waking().any_head_done());
+  b.d.waking().disarm();
   b.turn();
   b.submit(2);
   CHECK(b.worker(w).mailbox().doorbell.armed.load() == 7);
-  b.d.arm(8);
+  b.d.waking().arm(8);
   CHECK(b.worker(w).mailbox().doorbell.armed.load() == 8);
 }
 
@@ -1179,11 +1179,11 @@ TEST_CASE("a worker that waits for room in its result file is woken when a resul
   b.worker(w).finish(shm::result_kind::value_in_file, 8, 0);
   b.worker(w).begin();
   b.turn();
-  b.d.flush(false, [](pool::worker_record&) {});
+  b.d.waking().flush(false, [](pool::worker_record&) {});
   b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
   b.completed(); // frees it
   std::size_t woken = 0;
-  b.d.flush(false, [&](pool::worker_record&) { ++woken; });
+  b.d.waking().flush(false, [&](pool::worker_record&) { ++woken; });
   CHECK(woken == 1);
 }
 

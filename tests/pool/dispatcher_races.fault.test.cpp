@@ -71,7 +71,7 @@ public:
   void finish() {
     faults_ = false;
     armed_ = false;
-    d_.disarm();
+    d_.waking().disarm();
     if (chance(0.15)) return lose_server();
     if (chance(0.2)) {
       d_.close();
@@ -98,10 +98,10 @@ private:
 
   void event() {
     if (!armed_ && chance(0.1)) {
-      d_.arm(++arm_epoch_);
+      d_.waking().arm(++arm_epoch_);
       rung_ = false;
-      if (d_.any_head_done())
-        d_.disarm();
+      if (d_.waking().any_head_done())
+        d_.waking().disarm();
       else
         armed_ = true;
       return;
@@ -164,7 +164,7 @@ private:
   void turn() {
     if (armed_ && !rung_ && chance(0.7)) return; // asleep
     armed_ = false;
-    d_.disarm();
+    d_.waking().disarm();
     d_.drain(chance(0.3) ? 1 + below(5) : 256, now_);
     d_.tick(now_);
     d_.pump(now_);
@@ -371,7 +371,7 @@ private:
   // ---- what must hold after every event ----
 
   void settle() {
-    d_.flush(false, [&](pool::worker_record& r) {
+    d_.waking().flush(false, [&](pool::worker_record& r) {
       sim_worker& w = workers_.at(r.incarnation);
       w.asleep = false;
       w.mailbox().worker.sleeping.store(0);
@@ -384,7 +384,7 @@ private:
     for (auto& [incarnation, w] : workers_)
       if (w.alive && w.asleep && !w.hostile && shm::has_work(w.head(), w.cursor) && known(incarnation))
         fail("a lost wake-up");
-    if (armed_ && !rung_ && d_.any_head_done() && !any_hostile()) fail("a lost ring");
+    if (armed_ && !rung_ && d_.waking().any_head_done() && !any_hostile()) fail("a lost ring");
     if (d_.accepted() > limits_.max_queue) fail("more accepted than max_queue");
     if (d_.accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
     if (d_.outstanding() != open_.size())

@@ -250,7 +250,7 @@ TEST_CASE("rings last for what lies behind the tasks that run") {
     b.advance(1s);
     b.teach(x, run_ns);
     for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
-    return b.d.workload().long_backlog;
+    return b.d.waking().workload().long_backlog;
   };
   CHECK(backlog_of(100'000, 4) > 90us);
   CHECK(backlog_of(100'000, 4) < 110us);
@@ -265,10 +265,10 @@ TEST_CASE("where busy workers fill all CPUs, results come one CPU's share of a t
   b.advance(1s);
   b.teach(w, 100'000);
   b.submit(0);
-  CHECK(b.d.workload().crowded_result_period == 0us);
+  CHECK(b.d.waking().workload().crowded_result_period == 0us);
   b.submit(1);
-  CHECK(b.d.workload().crowded_result_period > 45us);
-  CHECK(b.d.workload().crowded_result_period < 55us);
+  CHECK(b.d.waking().workload().crowded_result_period > 45us);
+  CHECK(b.d.waking().workload().crowded_result_period < 55us);
 }
 
 TEST_CASE("full rings of workers that fill all CPUs let the front end sleep through two results") {
@@ -279,7 +279,7 @@ TEST_CASE("full rings of workers that fill all CPUs let the front end sleep thro
     b.advance(1s);
     b.teach(w, run_ns);
     for (std::uint64_t i = 0; i != tasks; ++i) b.submit(i);
-    return pool::bell_moderation().pause(b.d.workload());
+    return pool::bell_moderation().pause(b.d.waking().workload());
   };
   for (const unsigned run_ns : {30'000u, 100'000u, 119'000u}) {
     INFO(run_ns << " ns");
@@ -298,9 +298,9 @@ TEST_CASE("in a sleep that the clock ends, whoever gets work and had none rings,
   b.submit(0);
   const auto armed = [&](std::uint64_t w) { return b.record(w).mailbox().doorbell.armed.load(); };
   const auto busy = b.record(x).load() != 0 ? x : y, idle = busy == x ? y : x;
-  b.d.disarm();
+  b.d.waking().disarm();
   const auto before = armed(busy);
-  b.d.arm_idle(1'000);
+  b.d.waking().arm_idle(1'000);
   b.submit(1);
   REQUIRE(b.record(idle).load() == 1);
   CHECK(armed(idle) == 1'000);
@@ -308,8 +308,8 @@ TEST_CASE("in a sleep that the clock ends, whoever gets work and had none rings,
   b.submit(3);
   REQUIRE(b.record(busy).load() == 2);
   CHECK(armed(busy) == before);
-  b.d.disarm();
-  b.d.arm(1'001);
+  b.d.waking().disarm();
+  b.d.waking().arm(1'001);
   CHECK(armed(busy) == 1'001);
 }
 

@@ -288,7 +288,7 @@ private:
   }
 
   void flush() {
-    d_.flush(false, [this](pool::worker_record& r) {
+    d_.waking().flush(false, [this](pool::worker_record& r) {
       const auto it = workers_.find(r.incarnation);
       if (it == workers_.end() || !it->second.asleep) return; // a futex without a sleeper
       it->second.asleep = false;
@@ -303,7 +303,7 @@ private:
   void woken() {
     if (token_ != token::armed) return;
     token_ = token::polling;
-    d_.disarm();
+    d_.waking().disarm();
     until_look_ = 0;
     post_turn();
   }
@@ -331,15 +331,15 @@ private:
       token_ = token::idle;
       return;
     }
-    const auto pause = bells_.pause(d_.workload());
+    const auto pause = bells_.pause(d_.waking().workload());
     const bool silent = pause.count() != 0;
     if (silent) {
       ++silent_sleeps;
-      d_.arm_idle(++arm_epoch_);
+      d_.waking().arm_idle(++arm_epoch_);
     } else {
-      d_.arm(++arm_epoch_);
-      if (d_.any_head_done()) {
-        d_.disarm();
+      d_.waking().arm(++arm_epoch_);
+      if (d_.waking().any_head_done()) {
+        d_.waking().disarm();
         return post_turn();
       }
     }

@@ -137,7 +137,7 @@ private:
     for (auto* m : list) shm::waker::wake(*m);
   }
   void flush(wakes& list) {
-    d_.flush(false, [&](pool::worker_record& w) { list.push_back(&w.mailbox()); });
+    d_.waking().flush(false, [&](pool::worker_record& w) { list.push_back(&w.mailbox()); });
   }
 
   void submit_all(std::uint64_t first, unsigned seed) {
@@ -186,7 +186,7 @@ private:
       {
         std::lock_guard lock(mutex_);
         armed_ = false;
-        d_.disarm();
+        d_.waking().disarm();
         const auto now = pool::clock_now();
         const std::size_t moved = d_.drain(64, now);
         d_.tick(now);
@@ -194,10 +194,10 @@ private:
         flush(list);
         done.splice_back(d_.completed());
         if (moved == 0 && done.empty()) {
-          d_.arm(++arm_epoch_);
+          d_.waking().arm(++arm_epoch_);
           shm::full_fence();
-          sleep = armed_ = !d_.any_head_done();
-          if (!armed_) d_.disarm();
+          sleep = armed_ = !d_.waking().any_head_done();
+          if (!armed_) d_.waking().disarm();
         }
       }
       wake(list);

@@ -243,13 +243,13 @@ private:
   }
 
   void flush(bool only_sleepers, wake_list& wakes) {
-    host_.tasks().flush(only_sleepers, [&](pool::worker_record& w) { wakes.add(w); });
+    host_.tasks().waking().flush(only_sleepers, [&](pool::worker_record& w) { wakes.add(w); });
   }
 
   // ARMED -> POLLING: the wait's handler runs the turn.
   void interrupt_wait() {
     token_ = token::polling;
-    host_.tasks().disarm();
+    host_.tasks().waking().disarm();
     net::error_code ignored;
     if (wait_) wait_->cancel(ignored);
   }
@@ -266,7 +266,7 @@ private:
     {
       std::lock_guard lock(mutex_);
       token_ = token::polling;
-      host_.tasks().disarm();
+      host_.tasks().waking().disarm();
       look_at_ = pool::clock_now();
       if (!bells_.slept_silently()) spin_.slept(look_at_ - armed_at_); // else it says nothing about tasks
     }
@@ -343,7 +343,7 @@ private:
     if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
       look_at_ = now + look_period;
       looked_ = true;
-      tasks.publish_cpu(pool::current_cpu());
+      tasks.waking().publish_cpu(pool::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
       host_.tick(now);
@@ -369,10 +369,10 @@ private:
     const auto spun = now - std::min(now, spinning_since_);
     const bool busy_poll = spun < options_.host.worker.busy_poll;
     const bool may_spin = busy_poll || (spun < pool::spin_limit && spin_.worthwhile());
-    if (may_spin && tasks.worth_spinning(pool::current_cpu(), busy_poll)) {
+    if (may_spin && tasks.waking().worth_spinning(pool::current_cpu(), busy_poll)) {
       if (spinning_since_ == pool::time_point::max()) spinning_since_ = r.since_look == 0 ? now : pool::clock_now();
       r.heads.clear();
-      tasks.add_heads(r.heads);
+      tasks.waking().add_heads(r.heads);
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
@@ -466,16 +466,17 @@ private:
   // False: a worker was faster, go on polling.
   bool arm() {
     auto& tasks = host_.tasks();
+    auto& waking = tasks.waking();
     const auto now = pool::clock_now();
-    const auto pause = bells_.pause(tasks.workload());
+    const auto pause = bells_.pause(waking.workload());
     const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, tasks.next_deadline()));
     if (silent) {
-      tasks.arm_idle(++arm_epoch_);
+      waking.arm_idle(++arm_epoch_);
     } else {
-      tasks.arm(++arm_epoch_);
+      waking.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
-      if (tasks.any_head_done()) {
-        tasks.disarm();
+      if (waking.any_head_done()) {
+        waking.disarm();
         return false;
       }
       host_.set_timer(tasks.next_deadline());

@@ -15,8 +15,9 @@ namespace coproc::pool {
 template <class Fleet, class Watchdog>
 class balance {
 public:
-  balance(Fleet& workers, ledger& books, Watchdog& guard, const worker_choice<Fleet>& choice) noexcept
-      : fleet_(workers), ledger_(books), watchdog_(guard), choice_(choice) {}
+  balance(Fleet& workers, ledger& books, Watchdog& guard, const worker_choice<Fleet>& choice,
+          const waking_state<Fleet>& waking) noexcept
+      : fleet_(workers), ledger_(books), watchdog_(guard), choice_(choice), waking_(waking) {}
 
   /// When the next task may be moved, if nothing else happens.
   time_point next_move() const noexcept {
@@ -24,7 +25,7 @@ public:
     if (!may_be_helped(next)) return next;
     const spare_capacity spare = find_spare();
     if (spare.all == 0) return next;
-    choice_.each_active([&](const auto& w) {
+    waking_.each_active([&](const auto& w) {
       if (spare_tasks(w, spare) != 0) next = std::min(next, w.steal_at);
     });
     return next;
@@ -38,7 +39,7 @@ public:
     idle.all = idle.idle;
     if (idle.all == 0) return false;
     bool any = false;
-    choice_.each_active([&](auto& w) {
+    waking_.each_active([&](auto& w) {
       if (now < w.steal_at) return;
       std::size_t wanted = spare_tasks(w, idle);
       if (wanted == 0) return;
@@ -113,7 +114,7 @@ private:
   // Is there a worker from which others should take tasks by then, if there are others?
   bool may_be_helped(time_point by) const noexcept {
     bool any = false;
-    choice_.each_active([&](const auto& w) {
+    waking_.each_active([&](const auto& w) {
       any = any || (by >= w.steal_at && w.unfinished() >= (w.initialized() ? 2u : 1u));
     });
     return any;
@@ -123,6 +124,7 @@ private:
   ledger& ledger_;
   Watchdog& watchdog_;
   const worker_choice<Fleet>& choice_;
+  const waking_state<Fleet>& waking_;
 };
 
 } // namespace coproc::pool

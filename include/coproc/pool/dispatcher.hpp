@@ -5,11 +5,9 @@
 #pragma once
 
 #include <coproc/os/error.hpp>
-#include <coproc/pool/active_seats.hpp>
 #include <coproc/pool/balance.hpp>
-#include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/fleet.hpp>
-#include <coproc/pool/head_set.hpp>
+#include <coproc/pool/waking.hpp>
 #include <coproc/pool/worker_choice.hpp>
 
 #include <algorithm>
@@ -28,7 +26,8 @@ public:
 
   dispatcher(const dispatcher_limits& limits, Policy& policy)
       : policy_(policy), ledger_(limits), watchdog_(limits, policy, ledger_), fleet_(limits, policy, ledger_, watchdog_),
-        active_(limits.max_workers), choice_(fleet_, ledger_, active_), balance_(fleet_, ledger_, watchdog_, choice_) {}
+        waking_(fleet_, limits.max_workers), choice_(fleet_, ledger_, waking_),
+        balance_(fleet_, ledger_, watchdog_, choice_, waking_) {}
 
   // ---- tasks
 
@@ -50,7 +49,7 @@ public:
       return true;
     }
     worker_record& w = *chosen_.worker;
-    if (ledger_.queued() != 0 || w.ring_full() || !active_.contains(w.index) || w.waker.looks_asleep(w.mailbox())) return false;
+    if (ledger_.queued() != 0 || w.ring_full() || !waking_.is_active(w) || w.waker.looks_asleep(w.mailbox())) return false;
     if (t.needs_segments() && send_segments(w, t) != 0) return false;
     --chosen_.more;
     ledger_.submit_issued(t, now);
@@ -94,117 +93,16 @@ public:
 
   /// Consumes finished heads, at most `budget` tasks. Returns how many ring entries moved.
   std::size_t drain(std::size_t budget, time_point now) noexcept {
-    std::size_t moved = 0, looked_at = 0;
-    for (const unsigned i : active_) {
-      if (budget == 0) break;
-      ++looked_at;
-      if (worker_record* w = fleet_.at(i); w != nullptr && w->load() != 0) moved += fleet_.drain(*w, budget, now);
-    }
-    if (budget == 0) active_.begin_with(looked_at); // else a few busy workers could use it up for ever
-    active_.prune([&](unsigned i) {
-      const worker_record* const w = fleet_.at(i);
-      return w == nullptr || (w->load() == 0 && !w->dirty && w->waker.looks_asleep(w->mailbox()));
+    std::size_t moved = 0;
+    waking_.drain_active([&](worker_record& w) {
+      moved += fleet_.drain(w, budget, now);
+      return budget != 0;
     });
     return moved;
   }
 
-  /// What the workers have to go on with.
-  bell_moderation::workload workload() const noexcept {
-    std::size_t longest = 0, shortest = shm::ring_slots;
-    unsigned busy = 0;
-    each_active([&](const auto& w) {
-      if (w.load() == 0) return;
-      ++busy;
-      longest = std::max(longest, w.unfinished());
-      shortest = std::min(shortest, w.unfinished());
-    });
-    const double task_ns = fleet_.pace.task_ns();
-    const auto time_of = [&](std::size_t tasks) {
-      return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * task_ns));
-    };
-    bell_moderation::workload l;
-    if (task_ns < 10'000 && longest >= 8) l.short_backlog = time_of(longest);
-    if (shortest >= 2 && shortest != shm::ring_slots) l.long_backlog = time_of(shortest - 1);
-    if (const unsigned cpus = fleet_.limits().usable_cpus; busy >= cpus)
-      l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
-    return l;
-  }
-
-  void add_heads(head_set& set) const noexcept {
-    each_active([&](const auto& w) {
-      if (w.load() != 0) w.add_head(set);
-    });
-  }
-
-  bool any_head_done() const noexcept {
-    bool any = false;
-    each_active([&](const auto& w) { any = any || w.head_done(); });
-    return any;
-  }
-
-  /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
-  /// CPU than `cpu`, run short tasks, or any if it takes a busy poll? (W6) Never while the workers alone can keep all CPUs
-  /// busy: the spinner would take one from them.
-  bool worth_spinning(int cpu, bool busy_poll) const noexcept {
-    if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
-    bool any = false;
-    unsigned busy = 0;
-    each_active([&](const auto& w) {
-      if (w.load() == 0) return;
-      ++busy;
-      any = any || (!w.waker.looks_asleep(w.mailbox()) &&
-                    w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
-    });
-    return any && busy < fleet_.limits().usable_cpus;
-  }
-
-  /// Tells workers where the front end runs, so that none spins in its place (W6).
-  void publish_cpu(int cpu) noexcept {
-    front_end_cpu_ = static_cast<std::uint32_t>(cpu) + 1;
-    each_active([&](auto& w) { w.publish_front_end_cpu(front_end_cpu_); });
-  }
-
-  /// Writes the armed words of all workers with issued slots. The caller fences, then looks at any_head_done().
-  void arm(std::uint64_t arm_epoch) noexcept {
-    arm_epoch_ = arm_epoch;
-    only_idle_ring_ = false;
-    each_active([&](auto& w) {
-      if (w.load() != 0) w.arm(arm_epoch);
-    });
-  }
-
-  /// Before a sleep that the clock ends: only those ring that are without work now, and get some meanwhile.
-  void arm_idle(std::uint64_t arm_epoch) noexcept {
-    arm_epoch_ = arm_epoch;
-    only_idle_ring_ = true;
-  }
-
-  /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
-  void disarm() noexcept { arm_epoch_ = 0; }
-
-  /// Calls f(worker) for each that must be woken; one fence for all. Owed after every batch of publications.
-  /// `only_sleepers`: those who visibly sleep; the rest stays owed.
-  template <class F>
-  void flush(bool only_sleepers, F f) noexcept {
-    if (freed_somewhere_->load(std::memory_order_relaxed) && freed_somewhere_->exchange(false, std::memory_order_acq_rel))
-      fleet_.each_worker([&](auto& w) {
-        if (w.memory->freed_since_flush.load(std::memory_order_relaxed)) activate(w);
-      });
-    bool any = false;
-    each_active([&](auto& w) {
-      // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
-      auto& freed = w.memory->freed_since_flush;
-      if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) w.dirty = true;
-      any |= w.dirty && (!only_sleepers || w.waker.looks_asleep(w.mailbox()));
-    });
-    if (!any) return;
-    shm::full_fence();
-    each_active([&](auto& w) {
-      if (!w.dirty || (only_sleepers && !w.waker.looks_asleep(w.mailbox()))) return;
-      w.dirty = false;
-      if (w.waker.must_wake(w.mailbox())) f(w);
-    });
-  }
+  /// Who sleeps, who is woken, who rings.
+  waking_state<fleet<Policy>>& waking() noexcept { return waking_; }
 
   /// Operations that are not completed, and what else must come to its end: while there is any, the loop must be kept alive.
   std::uint64_t outstanding() const noexcept {
@@ -218,7 +116,7 @@ public:
   // ---- workers
 
   void add_worker(worker_ptr w, time_point now) noexcept {
-    w->memory->freed_somewhere = freed_somewhere_;
+    waking_.watch(*w->memory);
     fleet_.add_worker(std::move(w), now);
   }
   void start_failed(unsigned index, net::error_code why, time_point now) noexcept { fleet_.start_failed(index, why, now); }
@@ -233,13 +131,6 @@ public:
   }
   void died(std::uint64_t incarnation, time_point now) noexcept { fleet_.died(incarnation, now); }
   void server_lost(time_point now) noexcept { fleet_.server_lost(now); }
-
-  /// Messages were sent to workers: those that sleep are owed a wake-up, too.
-  void messages_sent() noexcept {
-    fleet_.each_worker([&](auto& w) {
-      if (w.dirty) activate(w);
-    });
-  }
 
   bool in_transition() const noexcept { return fleet_.in_transition(); }
 
@@ -354,22 +245,11 @@ private:
       }
   }
 
-  void activate(worker_record& w) noexcept {
-    if (active_.contains(w.index)) return;
-    active_.add(w.index);
-    if (front_end_cpu_ != 0) w.publish_front_end_cpu(front_end_cpu_);
-  }
-
-  template <class F>
-  void each_active(F f) const {
-    choice_.each_active(f);
-  }
-
   // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
   // to be published.
   bool hand_over_plain(worker_record& w, time_point now) noexcept {
     if (ledger_.any_homebound() || ledger_.front()->needs_segments()) return false;
-    activate(w);
+    waking_.activate(w);
     for (std::size_t n = 1 + std::exchange(chosen_.more, 0);; --n) {
       task_record* const t = ledger_.front();
       if (n == 0 || t == nullptr || t->needs_segments()) return chosen_.more = n, true;
@@ -387,7 +267,7 @@ private:
 
   // False: this worker cannot take this task now; it stays at the head of the queue.
   bool issue(worker_record& w, task_record& t, time_point now) noexcept {
-    activate(w);
+    waking_.activate(w);
     const int error = t.needs_segments() ? send_segments(w, t) : 0;
     if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
     // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
@@ -415,7 +295,7 @@ private:
       watchdog_.new_head(w, t, now);
     }
     w.steal_at = w.active_at + steal_after;
-    if (arm_epoch_ != 0 && (!only_idle_ring_ || w.unfinished() == 0)) w.arm(arm_epoch_); // W4: before READY
+    waking_.before_ready(w);
     w.publish(t);
     fleet_.issued(w, now);
   }
@@ -479,14 +359,10 @@ private:
   ledger ledger_;
   watchdog<Policy> watchdog_;
   fleet<Policy> fleet_;
-  std::uint64_t arm_epoch_ = 0; // 0: the front end polls
-  bool only_idle_ring_ = false;
-  active_seats active_;
+  waking_state<fleet<Policy>> waking_;
   worker_choice<fleet<Policy>> choice_;
   typename worker_choice<fleet<Policy>>::answer chosen_; // since the last pump()
   balance<fleet<Policy>, watchdog<Policy>> balance_;
-  std::shared_ptr<std::atomic<bool>> freed_somewhere_ = std::make_shared<std::atomic<bool>>(false);
-  std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
   stage stage_ = stage::open;
   time_point stage_deadline_ = time_point::max();
 };

@@ -279,7 +279,7 @@ private:
              policy_.send_order(w, {worker_order::unmap_segment, w.unmap_backlog.back(), 0}, {}) == 0)
         w.unmap_backlog.pop_back();
     });
-    dispatcher_.messages_sent();
+    dispatcher_.waking().messages_sent();
   }
 
   host_options options_;

@@ -3,9 +3,9 @@
 // mutex.
 #pragma once
 
-#include <coproc/pool/active_seats.hpp>
 #include <coproc/pool/ledger.hpp>
 #include <coproc/pool/pace.hpp>
+#include <coproc/pool/waking.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -24,17 +24,11 @@ public:
     bool none = false; ///< nobody has room
   };
 
-  worker_choice(const Fleet& workers, const ledger& books, const active_seats& active) noexcept
-      : fleet_(workers), ledger_(books), active_(active) {}
+  worker_choice(const Fleet& workers, const ledger& books, const waking_state<Fleet>& waking) noexcept
+      : fleet_(workers), ledger_(books), waking_(waking) {}
 
   bool has_room(const worker_record& w) const noexcept {
     return !w.ring_full() && w.unfinished() < fleet_.pace.depth() && w.takes_work();
-  }
-
-  template <class F>
-  void each_active(F f) const {
-    for (const unsigned i : active_)
-      if (worker_record* const w = fleet_.at(i)) f(*w);
   }
 
   // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
@@ -45,7 +39,7 @@ public:
     std::size_t next_shortest = shm::ring_slots; // of the others
     bool through = false, relievable = false;
     unsigned going = 0;
-    each_active([&](auto& w) {
+    waking_.each_active([&](auto& w) {
       if (!goes_on(w, now)) return;
       ++going;
       through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1 + queued);
@@ -98,7 +92,7 @@ private:
 
   const Fleet& fleet_;
   const ledger& ledger_;
-  const active_seats& active_;
+  const waking_state<Fleet>& waking_;
 };
 
 } // namespace coproc::pool
