@@ -247,9 +247,12 @@ private:
     const auto shape = in_.number(1);
     pool::task_record& t = records().acquire();
     t.call = {shape % std::size(decoders), 0, shape % 16};
-    t.make_cold().terms = {};
-    t.special = true;
-    t.cold().terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
+    t.special = (shape & 32) != 0;
+    if (t.special) {
+      auto& terms = t.make_cold().terms;
+      terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
+      terms.soft_timeout = (shape & 128) != 0 ? duration(20us) : unlimited;
+    }
     t.may_wait = true;
     ++open_;
     issued_.insert(&t);
@@ -344,14 +347,15 @@ private:
       else
         check(coproc::detail::decode_exception(t.result_bytes()) != nullptr, "no exception");
       break;
-    case pool::verdict::lost: check(t.make_cold().exit != nullptr, "worker_lost without a cause"); break;
+    case pool::verdict::lost: check(t.cold().exit != nullptr, "worker_lost without a cause"); break;
     default: break;
     }
     records().recycle(t);
   }
 
-  static bool lies_well(pool::task_record& t) {
-    const pool::cold_part& cold = t.make_cold();
+  static bool lies_well(const pool::task_record& t) {
+    if (!t.has_cold_part) return !t.result_in_file && t.result_length <= pool::task_record::near_bytes;
+    const pool::cold_part& cold = t.cold();
     if (!t.result_in_file)
       return t.result_length <= shm::inline_bytes && (cold.loan != pool::cold_part::no_loan) == (cold.result_owner != nullptr);
     if (!cold.result_owner || t.result_length > max_result_bytes) return false;

@@ -296,6 +296,65 @@ TEST_CASE("a result that was published before the signal took effect counts") {
   CHECK(b.completed_as(verdict::value) == names{1});
 }
 
+TEST_CASE("a task of the usual kind needs nothing but the hot part of its record, whatever becomes of it but a death") {
+  pool_bench b;
+  const auto w = b.live_worker(0);
+  auto& t = b.submit(b.plain_task(1));
+  auto& u = b.submit(b.plain_task(2));
+  REQUIRE(b.worker(w).begin());
+  b.worker(w).finish(shm::result_kind::value_inline, pool::task_record::near_bytes);
+  b.cancel(u);
+  b.turn();
+  CHECK(t.outcome == verdict::value);
+  CHECK(u.outcome == verdict::aborted);
+  CHECK(!t.has_cold_part);
+  CHECK(!u.has_cold_part);
+  CHECK(b.completed().size() == 2);
+  SECTION("larger results lie there") {
+    const std::size_t length = GENERATE(pool::task_record::near_bytes + 1, shm::inline_bytes);
+    auto& v = b.submit(b.plain_task(3));
+    REQUIRE(b.worker(w).begin());
+    const std::vector<std::byte> bytes(length, std::byte{7});
+    std::memcpy(b.worker(w).head().bytes, bytes.data(), length);
+    b.worker(w).finish(shm::result_kind::value_inline, length);
+    b.turn();
+    CHECK(v.has_cold_part);
+    const auto result = v.result_bytes();
+    CHECK(std::vector<std::byte>(result.begin(), result.end()) == bytes);
+  }
+  SECTION("and what is known of the worker's death") {
+    auto& v = b.submit(b.plain_task(3));
+    REQUIRE(b.worker(w).begin());
+    b.exited(w, SIGSEGV);
+    CHECK(v.outcome == verdict::lost);
+    CHECK(v.has_cold_part);
+  }
+}
+
+TEST_CASE("the time-outs of a task that is taken back are not those of the one behind it, though the worker says it runs that") {
+  pool::dispatcher_limits limits;
+  limits.max_workers = 1;
+  limits.kill_grace = 5s;
+  pool_bench b(limits);
+  const auto w = b.live_worker(0);
+  auto& t = b.task(1);
+  t.make_cold().terms.timeout = 1s;
+  t.make_cold().terms.soft_timeout = 500ms;
+  b.submit(t);
+  auto& plain = b.submit(b.plain_task(2));
+  auto& word = b.worker(w).mailbox().at(1).state;
+  word.store(shm::pack(1, shm::slot_state::running)); // and never begins the first
+  b.advance(500ms);
+  b.advance(500ms);
+  CHECK(t.where == pool::place::queued);
+  CHECK(plain.where == pool::place::issued);
+  if (GENERATE(false, true)) word.store(shm::pack(1, shm::slot_state::ready));
+  b.advance(500ms);
+  CHECK(!plain.has_cold_part);
+  CHECK(b.d.next_deadline() > b.now);
+  CHECK(b.policy.signals.empty());
+}
+
 // ---- rule D ----
 
 TEST_CASE("rule D: a running task is killed at its time-out, which starts when it comes to the head") {

@@ -186,6 +186,14 @@ public:
     return t;
   }
 
+  /// One of the usual kind, without terms.
+  pool::task_record& plain_task(std::uint64_t name) {
+    pool::task_record& t = records.acquire();
+    t.call = {name, 0, 0};
+    t.may_wait = true;
+    return t;
+  }
+
   pool::task_record& submit(pool::task_record& t) {
     d.submit(t, now);
     d.pump(now);
@@ -239,9 +247,10 @@ public:
   std::vector<ended> completed() {
     std::vector<ended> all;
     while (pool::task_record* t = d.completed().pop_front()) {
-      const pool::cold_part& cold = t->make_cold();
-      all.push_back({t->call.entry, t->outcome, t->outcome == pool::verdict::failed ? cold.error : net::error_code(),
-                     cold.exit ? std::optional(*cold.exit) : std::nullopt});
+      ended e{t->call.entry, t->outcome, {}, {}};
+      if (t->outcome == pool::verdict::failed) e.error = t->cold().error;
+      if (t->has_cold_part && t->cold().exit) e.exit = *t->cold().exit;
+      all.push_back(std::move(e));
       records.recycle(*t);
     }
     return all;

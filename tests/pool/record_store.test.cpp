@@ -104,9 +104,9 @@ TEST_CASE("the cold part is made when it is first asked for, and kept") {
   record_store store;
   task_record& t = store.acquire();
   CHECK(!t.has_cold_part);
-  CHECK(t.inline_place(task_record::near_bytes) == t.bytes);
+  CHECK(t.make_inline_room(task_record::near_bytes) == t.bytes);
   CHECK(!t.has_cold_part);
-  std::byte* const far = t.inline_place(task_record::near_bytes + 1);
+  std::byte* const far = t.make_inline_room(task_record::near_bytes + 1);
   REQUIRE(t.has_cold_part);
   CHECK(far == t.cold().bytes);
   t.cold().terms.max_retries = 3;

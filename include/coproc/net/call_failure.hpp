@@ -16,7 +16,7 @@ inline double seconds(duration d) noexcept { return std::chrono::duration<double
 
 // Templates from here on, so that a file which runs no task does not compile the texts.
 template <class Record>
-std::string killed_at_timeout(Record& t) {
+std::string killed_at_timeout(const Record& t) {
   const auto& exit = t.cold().exit;
   const std::string limit = fmt::format("the timeout is {} s", seconds(t.cold().terms.timeout));
   if (!exit) return limit;
@@ -27,7 +27,7 @@ std::string killed_at_timeout(Record& t) {
 }
 
 template <class Record>
-std::string retries_of(Record& t) {
+std::string retries_of(const Record& t) {
   if (t.cold().terms.retries_refused) return "; not retried, because retry_on is not retry::idempotent and it may have run";
   if (t.special && t.cold().retries != 0) return fmt::format("; it was run {} times", t.cold().retries + 1);
   return {};
@@ -35,7 +35,7 @@ std::string retries_of(Record& t) {
 
 // A task that gave up when it saw the stop token timed out; any other exception of it stays what it is.
 template <class Record>
-std::exception_ptr failure_after_soft_timeout(Record& t) {
+std::exception_ptr failure_after_soft_timeout(const Record& t) {
   const std::exception_ptr e = decode_exception(t.result_bytes());
   if (code_of(e) != net::error::operation_aborted) return e;
   return std::make_exception_ptr(
@@ -45,26 +45,25 @@ std::exception_ptr failure_after_soft_timeout(Record& t) {
 
 /// The exception for every end of a task but success.
 template <class Record>
-std::exception_ptr failure_of(Record& t) noexcept {
-  const auto& cold = t.make_cold();
+std::exception_ptr failure_of(const Record& t) noexcept {
   try {
     switch (t.outcome) {
     case pool::verdict::exception:
-      if (t.special && cold.soft_expired) return failure_after_soft_timeout(t);
+      if (t.special && t.cold().soft_expired) return failure_after_soft_timeout(t);
       return decode_exception(t.result_bytes());
     case pool::verdict::lost:
-      if (!cold.exit) return std::make_exception_ptr(std::bad_alloc());
-      return std::make_exception_ptr(worker_lost(*cold.exit, cold.started, retries_of(t)));
+      if (!t.cold().exit) return std::make_exception_ptr(std::bad_alloc());
+      return std::make_exception_ptr(worker_lost(*t.cold().exit, t.cold().started, retries_of(t)));
     case pool::verdict::task_timeout:
       return std::make_exception_ptr(task_timeout(make_error_code(errc::task_timeout), killed_at_timeout(t)));
     case pool::verdict::queue_timeout:
       return std::make_exception_ptr(timed_out(make_error_code(errc::queue_timeout),
-                                               fmt::format("queue_timeout is {} s", seconds(cold.terms.queue_timeout))));
+                                               fmt::format("queue_timeout is {} s", seconds(t.cold().terms.queue_timeout))));
     case pool::verdict::failed:
-      if (cold.error_cause)
-        return std::make_exception_ptr(pool_error(cold.error, fmt::format("{} ({})", cold.error_text, cold.error_cause.message())));
-      if (cold.error_text != nullptr) return std::make_exception_ptr(pool_error(cold.error, cold.error_text));
-      return std::make_exception_ptr(pool_error(cold.error));
+      if (t.cold().error_cause)
+        return std::make_exception_ptr(pool_error(t.cold().error, fmt::format("{} ({})", t.cold().error_text, t.cold().error_cause.message())));
+      if (t.cold().error_text != nullptr) return std::make_exception_ptr(pool_error(t.cold().error, t.cold().error_text));
+      return std::make_exception_ptr(pool_error(t.cold().error));
     default: return std::make_exception_ptr(net::system_error(net::error::operation_aborted));
     }
   } catch (...) {

@@ -47,12 +47,14 @@ public:
       t.call.entry = entry;
       argument_memory memory{*core, t};
       if constexpr (constexpr std::size_t bytes = detail::fixed_call_bytes<F, A...>; bytes != 0 && bytes <= shm::inline_bytes) {
-        detail::encode_fixed_call(t.inline_place(bytes), fn, std::forward<A>(args)...);
+        detail::encode_fixed_call(t.make_inline_room(bytes), fn, std::forward<A>(args)...);
         memory.seal(bytes);
       } else {
         (keep(*core, t, detail::take_argument<A>(args)), ...);
         writer w(t.bytes, sizeof t.bytes, &argument_memory::grow, &memory);
         detail::encode_call(w, fn, std::forward<A>(args)...);
+        if (w.data() != t.bytes && w.size() <= sizeof t.bytes) // it was rewound after it had grown
+          std::memcpy(t.bytes, w.data(), w.size());
         memory.seal(w.size());
       }
     } catch (...) {

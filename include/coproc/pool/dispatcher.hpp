@@ -177,7 +177,7 @@ public:
   /// Ends everything now, with SIGTERM and after kill_grace SIGKILL, or with SIGKILL at once.
   void terminate(int signal, time_point now) noexcept {
     ledger_.abort_queued();
-    revoke_all();
+    revoke_all(now);
     stage_ = stage::terminating;
     stage_deadline_ = time_point::max();
     fleet_.end_all(signal, now);
@@ -323,11 +323,13 @@ private:
 
   // -- the end
 
-  void revoke_all() noexcept {
+  void revoke_all(time_point now) noexcept {
     fleet_.each_worker([&](auto& w) {
+      const task_record* const before = w.head();
       w.each_issued_backwards([&](task_record& t) {
         if (w.revoke(t)) ledger_.finish_issued(t, verdict::aborted);
       });
+      watchdog_.look_at_head_unless(before, w, now);
     });
   }
 
@@ -336,7 +338,7 @@ private:
       if (ledger_.outstanding() == 0) return terminate(SIGTERM, now);
       if (now < stage_deadline_) return;
       ledger_.abort_queued();
-      revoke_all();
+      revoke_all(now);
       fleet_.stop_all();
       stage_ = stage::stopping;
       stage_deadline_ = after(now, fleet_.limits().kill_grace);

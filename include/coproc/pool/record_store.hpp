@@ -110,7 +110,7 @@ private:
     }
   }
 
-  // Not under the lock, which spins: more of them the more there are, so that few lie far from their neighbours.
+  // Made before the lock, which spins, is taken: more of them the more there are, so that few lie far from their neighbours.
   [[gnu::noinline, gnu::cold]] Record& fresh() {
     const std::size_t n = std::clamp<std::size_t>(records_.load(std::memory_order_relaxed) / 4, 32, 1024);
     chunk c{std::make_unique_for_overwrite<cold_place[]>(n), std::make_unique<Record[]>(n)};

@@ -10,12 +10,14 @@
 #include <coproc/shm/slot.hpp>
 
 #include <atomic>
+#include <cassert>
 #include <chrono>
 #include <cstddef>
 #include <exception>
 #include <memory>
 #include <new>
 #include <span>
+#include <type_traits>
 #include <vector>
 
 namespace coproc::pool {
@@ -83,8 +85,9 @@ struct expiry_node {
   expiry_node *parent = nullptr, *child = nullptr, *sibling = nullptr;
 };
 
-/// What most tasks do not have, or not so much of. `encumbered` tells of what recycling must let go of, needs_segments() of block
-/// and lent, `special` of terms: an empty task does not even look here.
+/// What most tasks do not have, or not so much of: an empty task does not even look here. It has been made if `special` (terms),
+/// `encumbered` (what recycling must let go of), needs_segments() (block, lent), a length over near_bytes, or `end` (a handler that
+/// is not near) tells of it.
 struct cold_part {
   alignas(32) std::byte bytes[shm::inline_bytes]; // arguments that do not fit near, until such a result is copied over them
   const std::byte* far_result = nullptr;        // inside the worker's result file
@@ -163,8 +166,15 @@ struct alignas(64) task_record {
     }
     return cold();
   }
-  /// The same where it has been made: `special`, `encumbered` and needs_segments() tell.
-  cold_part& cold() noexcept { return *std::launder(static_cast<cold_part*>(cold_place)); }
+  /// The same where something tells that it has been made.
+  cold_part& cold() noexcept {
+    assert(has_cold_part);
+    return *std::launder(static_cast<cold_part*>(cold_place));
+  }
+  const cold_part& cold() const noexcept {
+    assert(has_cold_part);
+    return *std::launder(static_cast<const cold_part*>(cold_place));
+  }
 
   void prefetch() const noexcept {
     const char* const p = reinterpret_cast<const char*>(this);
@@ -173,19 +183,23 @@ struct alignas(64) task_record {
     __builtin_prefetch(p + 128, 1);
   }
 
-  /// Where so many bytes of arguments or result lie that would fit into a slot.
-  std::byte* inline_place(std::size_t length) noexcept {
+  /// Room for so many bytes of arguments or result, not more than a slot has; and where they are then.
+  std::byte* make_inline_room(std::size_t length) noexcept {
     if (length <= near_bytes) [[likely]] return bytes;
     return make_cold().bytes;
+  }
+  std::span<const std::byte> inline_bytes(std::size_t length) const noexcept {
+    return {length <= near_bytes ? bytes : cold().bytes, length};
   }
   bool arguments_inline() const noexcept { return shm::packed_location::unpack(call.location).tag == 0; }
   /// Must be mapped before the worker runs it: `block` or `lent`. Tells without a look at these, which are far away.
   bool needs_segments() const noexcept { return call.location != 0; }
-  std::span<const std::byte> result_bytes() noexcept {
+  std::span<const std::byte> result_bytes() const noexcept {
     if (result_in_file) [[unlikely]] return {cold().far_result, result_length};
-    return {inline_place(result_length), result_length};
+    return inline_bytes(result_length);
   }
 };
+static_assert(std::is_nothrow_default_constructible_v<cold_part>); // by make_cold(), where nothing may be thrown
 static_assert(sizeof(task_record) == 3 * 64);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winvalid-offsetof" // no standard-layout class; both compilers know its offsets

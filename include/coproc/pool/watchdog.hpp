@@ -97,6 +97,11 @@ public:
     w.head_since = w.head_deadline = w.head_soft_deadline = time_point::max();
     if (task_record* t = w.head()) new_head(w, *t, now);
   }
+  /// After revocations: deadlines are those of the head, which was `before`. What is revoked has nothing begun behind it, unless
+  /// the worker lies.
+  void look_at_head_unless(const task_record* before, worker_record& w, time_point now) noexcept {
+    if (w.head() != before) look_at_head(w, now);
+  }
 
   /// What it has not begun, from position `from` on, moves.
   void take_back(worker_record& w, std::uint64_t from = 0) noexcept {
@@ -135,7 +140,9 @@ private:
 
   void stalled_for_too_long(worker_record& w, time_point now) noexcept {
     w.next_step = time_point::max();
+    const task_record* const before = w.head();
     take_back(w);
+    look_at_head_unless(before, w, now);
     if (task_record* const t = w.head()) {
       switch (w.look(*t)) {
       case worker_record::task_state::running: // it has begun after all, and has its whole time
@@ -155,7 +162,7 @@ private:
   void soft_expired(worker_record& w, time_point now) noexcept {
     w.head_soft_deadline = time_point::max();
     task_record* const t = w.head();
-    if (t == nullptr || w.status != state::live) return;
+    if (t == nullptr || !t->special || w.status != state::live) return;
     if (w.look(*t) != worker_record::task_state::running) { // not begun: its time has not, either
       w.head_soft_deadline = after(now, t->cold().terms.soft_timeout);
       return;
@@ -179,7 +186,7 @@ private:
     take_back(w, t->seq + 1);
     if (!w.revoke(*t)) return kill_running(w, *t, exit_cause::timed_out, now); // begun this very moment
     ledger_.requeue(*t);
-    w.head_deadline = time_point::max();
+    look_at_head(w, now);
     stall(w, now);
   }
 

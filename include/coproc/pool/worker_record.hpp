@@ -146,8 +146,7 @@ public:
     homebound += t.home >= 0;
     dirty = true;
     const std::size_t inline_length = t.arguments_inline() ? t.call.length : 0;
-    shm::publish(mailbox().at(seq), seq, t.call,
-                 std::span<const std::byte>(t.inline_place(inline_length), inline_length));
+    shm::publish(mailbox().at(seq), seq, t.call, t.inline_bytes(inline_length));
   }
 
   /// Takes `t` back unless the worker has begun it. The slot stays occupied until the worker acknowledges.
@@ -330,7 +329,7 @@ private:
     return true;
   }
 
-  // Any; but for a call more, this one is enough.
+  // Of any kind and length, so this one alone would do; the other spares short values a call.
   [[gnu::noinline]] bool take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
                                              std::uint64_t length) noexcept {
     auto kind = static_cast<shm::result_kind>(where.tag);
@@ -344,7 +343,7 @@ private:
     case shm::result_kind::value_inline:
     case shm::result_kind::exception_inline:
       if (length > shm::inline_bytes) return false;
-      shm::copy_few_bytes(t.inline_place(length), s.bytes, length);
+      shm::copy_few_bytes(t.make_inline_room(length), s.bytes, length);
       break;
     case shm::result_kind::value_in_file:
     case shm::result_kind::exception_in_file: {
