@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Sleep and waking, on both sides, as far as the front end has a hand in it: which workers have something to do, who of them must
-// be woken, who is to ring when the front end sleeps, and whether it should rather spin. Rules W1-W6 of docs/design/009. No system
-// call, no clock. Front end, under the pool's mutex.
+// be woken, who is to ring when the front end sleeps, and whether it should rather spin. The handshakes are in shm/sleep.hpp, their
+// models in tests/model/. No system call, no clock. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/pool/active_seats.hpp>
@@ -94,7 +94,7 @@ public:
   }
 
   /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
-  /// CPU than `cpu`, run short tasks, or any if it takes a busy poll? (W6) Never while the workers alone can keep all CPUs
+  /// CPU than `cpu`, run short tasks, or any if it takes a busy poll? Never while the workers alone can keep all CPUs
   /// busy: the spinner would take one from them.
   bool worth_spinning(int cpu, bool busy_poll) const noexcept {
     if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
@@ -109,7 +109,7 @@ public:
     return any && busy < fleet_.limits().usable_cpus;
   }
 
-  /// Tells workers where the front end runs, so that none spins in its place (W6).
+  /// Tells workers where the front end runs, so that none spins in its place.
   void publish_cpu(int cpu) noexcept {
     front_end_cpu_ = static_cast<std::uint32_t>(cpu) + 1;
     each_active([&](auto& w) { w.publish_front_end_cpu(front_end_cpu_); });
@@ -135,7 +135,7 @@ public:
   /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
   void disarm() noexcept { arm_epoch_ = 0; }
 
-  /// A task is about to be published to `w`: W4, before READY.
+  /// Before a task is published to `w`, perhaps while the front end sleeps: armed after READY, it could be through and not ring.
   void before_ready(worker_record& w) noexcept {
     if (arm_epoch_ != 0 && (!only_idle_ring_ || w.unfinished() == 0)) w.arm(arm_epoch_);
   }
