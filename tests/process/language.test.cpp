@@ -73,6 +73,12 @@ struct fragile {
   side where = nowhere;
 };
 
+/// Its codec writes more than it keeps.
+struct hesitant {
+  std::size_t attempt = 0;
+  int number = 0;
+};
+
 class own_error : public std::runtime_error {
 public:
   using std::runtime_error::runtime_error;
@@ -110,6 +116,19 @@ namespace {
 ticket next_ticket(const ticket& t) { return ticket(t.number() + 1); }
 
 } // namespace
+
+template <>
+struct coproc::codec<hesitant> {
+  static void encode(writer& w, const hesitant& h) {
+    w.put(std::string(h.attempt, 'x'));
+    w.rewind(); // it is all that there is
+    w.put(h.attempt).put(h.number);
+  }
+  static hesitant decode(reader& r) {
+    const auto attempt = r.get<std::size_t>();
+    return {attempt, r.get<int>()};
+  }
+};
 
 TEST_CASE("run_in_executor takes functions, members, lambdas and plain captures, and converts their arguments") {
   const leak_audit audit;
@@ -275,6 +294,21 @@ TEST_CASE("a codec that throws, on any of its four sides, fails that call alone"
     }
     CHECK(broken.as<std::domain_error>());
     CHECK(broken.text() == "fragile");
+  }
+}
+
+TEST_CASE("a codec may rewind its writer, wherever that has grown to") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  for (const std::size_t attempt : {0u, 20u, 100u, 300u, 100'000u}) {
+    INFO(attempt << " bytes");
+    ending<hesitant> e;
+    start(e, pool, [](const hesitant& h) { return hesitant{h.attempt, h.number + 1}; }, hesitant{attempt, 6});
+    REQUIRE(run_all(io));
+    REQUIRE(e.succeeded());
+    CHECK(e.value->attempt == attempt);
+    CHECK(e.value->number == 7);
   }
 }
 
