@@ -384,6 +384,30 @@ TEST_CASE("rule D: a running task is killed at its time-out, which starts when i
   CHECK(ended[1].outcome == verdict::task_timeout);
 }
 
+TEST_CASE("rule D: what the initializer took is given back to the task that was at the head meanwhile, once") {
+  pool_bench b;
+  const auto w = b.add_worker(0);
+  b.d.started(w, 1001, {}, b.now);
+  auto& t = b.task(1);
+  t.make_cold().terms.timeout = 50ms;
+  t.make_cold().terms.soft_timeout = 45ms;
+  b.submit(t);
+  b.advance(40ms);
+  const bool says_so = GENERATE(true, false); // one that runs tasks without has no excuse
+  if (says_so) b.worker(w).initialized();
+  REQUIRE(b.worker(w).begin());
+  b.advance(5ms); // its soft_timeout since it came to the head
+  CHECK(t.cold().soft_expired == !says_so);
+  b.advance(5ms);
+  CHECK(b.policy.signals.empty() == says_so);
+  if (!says_so) return;
+  b.advance(40ms); // 45 since it was seen to run
+  CHECK(t.cold().soft_expired);
+  CHECK(b.policy.signals.empty());
+  b.advance(5ms);
+  CHECK(b.policy.signals == signals{{w, SIGTERM}});
+}
+
 TEST_CASE("rule D: the killed task gets task_timeout, the one behind it another worker") {
   pool_bench b;
   const auto w = b.live_worker(0);

@@ -229,6 +229,7 @@ private:
     s.has_block = chance(0.1);
     const bool plain = chance(from == submitter::handler ? 0.8 : 0.3) && s.timeout == unlimited && !s.request_stop;
     t.call = {name, 0, s.has_block ? 500 : below(shm::inline_bytes)};
+    if (!s.has_block) static_cast<void>(t.make_inline_room(t.call.length)); // its bytes may be any
     if (s.has_block) {
       auto& block = t.make_cold().block;
       block = segments().allocate(500);

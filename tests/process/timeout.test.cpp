@@ -224,9 +224,9 @@ TEST_CASE("a slow initializer is not taken for a task that runs too long") {
                                      },
                                  .kill_grace = milliseconds(20)});
   std::vector<ending<int>> calls(3);
-  for (auto& e : calls) start(e, pool.with({.timeout = milliseconds(20)}), identity, 2);
+  for (auto& e : calls) start(e, pool.with({.timeout = milliseconds(100)}), identity, 2);
   const stopwatch watch;
-  REQUIRE(run_until(io, [&] { return watch.milliseconds() > 300; }));
+  REQUIRE(run_until(io, [&] { return watch.milliseconds() > 550; }));
   for (const auto& e : calls) CHECK(e.calls == 0);
   shared->go.add();
   REQUIRE(run_all(io));

@@ -88,6 +88,7 @@ public:
   void new_head(worker_record& w, task_record& t, time_point now) noexcept {
     w.head_since = now;
     w.head_deadline = w.head_soft_deadline = time_point::max();
+    w.head_since_initialized = w.initialized();
     if (!t.special) return;
     if (t.cold().terms.timeout != unlimited) w.head_deadline = after(now, t.cold().terms.timeout);
     if (t.cold().terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, t.cold().terms.soft_timeout);
@@ -159,6 +160,10 @@ private:
     kill_now(w, now);
   }
 
+  // The initializer took some of its head's time, which begins only now; not again, and not for a worker that runs tasks and does
+  // not say that it is initialized.
+  static bool began_late(const worker_record& w) noexcept { return !w.head_since_initialized && w.initialized(); }
+
   void soft_expired(worker_record& w, time_point now) noexcept {
     w.head_soft_deadline = time_point::max();
     task_record* const t = w.head();
@@ -167,6 +172,7 @@ private:
       w.head_soft_deadline = after(now, t->cold().terms.soft_timeout);
       return;
     }
+    if (began_late(w)) return new_head(w, *t, now);
     t->cold().soft_expired = true;
     w.raise_stop(*t);
   }
@@ -179,12 +185,14 @@ private:
     switch (w.look(*t)) {
     case worker_record::task_state::illegal: return violation(w, now);
     case worker_record::task_state::done: return;
-    case worker_record::task_state::running: return kill_running(w, *t, exit_cause::timed_out, now);
+    case worker_record::task_state::running:
+      return began_late(w) ? new_head(w, *t, now) : kill_running(w, *t, exit_cause::timed_out, now);
     case worker_record::task_state::ready: break;
     }
     if (!w.initialized()) return new_head(w, *t, now); // it has not begun: start_timeout bounds an initializer
     take_back(w, t->seq + 1);
-    if (!w.revoke(*t)) return kill_running(w, *t, exit_cause::timed_out, now); // begun this very moment
+    if (!w.revoke(*t)) // begun this very moment
+      return began_late(w) ? new_head(w, *t, now) : kill_running(w, *t, exit_cause::timed_out, now);
     ledger_.requeue(*t);
     look_at_head(w, now);
     stall(w, now);

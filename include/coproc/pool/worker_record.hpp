@@ -105,6 +105,7 @@ public:
   time_point head_since = time_point::max();    ///< when the present head was first seen at the head
   time_point head_deadline = time_point::max(); ///< head_since + its timeout
   time_point head_soft_deadline = time_point::max(); ///< head_since + its soft_timeout
+  bool head_since_initialized = true;           ///< the worker was initialized by head_since
   time_point active_at{};                       ///< last publication or progress
   time_point steal_at{};                        ///< not before, tasks behind its head may be taken
   time_point measured_at{};                     ///< its memory
