@@ -433,7 +433,7 @@ private:
     }
   }
 
-  void check_outcome(pool::task_record& t, std::uint64_t name, const sim_task& s) {
+  void check_outcome(const pool::task_record& t, std::uint64_t name, const sim_task& s) {
     const auto require = [&](bool holds, const char* what) {
       if (!holds)
         fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled,
@@ -467,7 +467,7 @@ private:
     }
     case verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((t.make_cold().error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_, "failed for no reason");
+      require((t.cold().error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_, "failed for no reason");
       break;
     case verdict::exception: require(false, "an exception"); break;
     }

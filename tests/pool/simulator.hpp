@@ -229,11 +229,12 @@ private:
     s.has_block = chance(0.1);
     const bool plain = chance(from == submitter::handler ? 0.8 : 0.3) && s.timeout == unlimited && !s.request_stop;
     t.call = {name, 0, s.has_block ? 500 : below(shm::inline_bytes)};
-    if (!s.has_block) static_cast<void>(t.make_inline_room(t.call.length)); // its bytes may be any
     if (s.has_block) {
       auto& block = t.make_cold().block;
       block = segments().allocate(500);
       t.call.location = shm::packed_location{block.owner().id(), block.offset()}.pack();
+    } else {
+      static_cast<void>(t.make_inline_room(t.call.length)); // its bytes may be any
     }
     t.special = !plain;
     if (!plain) {
@@ -730,7 +731,7 @@ private:
     }
   }
 
-  void judge(pool::task_record& t, std::uint64_t name, const simulated_task& s) {
+  void judge(const pool::task_record& t, std::uint64_t name, const simulated_task& s) {
     const auto require = [&](bool holds, const char* what) {
       if (!holds)
         fail(fmt::format("task {} (begun {} times, cancelled {}, terminal {}): {}", name, s.begun, s.cancelled,
@@ -751,7 +752,7 @@ private:
     case pool::verdict::queue_timeout: require(false, "a queue_timeout without one"); break;
     case pool::verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case pool::verdict::lost: {
-      require(s.begun == 1 && t.make_cold().exit != nullptr, "worker_lost though it was never begun");
+      require(s.begun == 1 && t.cold().exit != nullptr, "worker_lost though it was never begun");
       if (s.begun != 1) break;
       worker& w = workers_.at(s.ran_on);
       require(!w.alive || w.killed_in_vain || server_gone_, "worker_lost, and the worker lives");
@@ -760,8 +761,8 @@ private:
     }
     case pool::verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((t.make_cold().error == make_error_code(errc::queue_full) && !s.may_wait) || (s.has_block && fault_rate_ > 0) ||
-                  (t.make_cold().error == make_error_code(errc::pool_closed) && closed) || server_gone_,
+      require((t.cold().error == make_error_code(errc::queue_full) && !s.may_wait) || (s.has_block && fault_rate_ > 0) ||
+                  (t.cold().error == make_error_code(errc::pool_closed) && closed) || server_gone_,
               "failed for no reason");
       break;
     case pool::verdict::exception: require(false, "an exception"); break;

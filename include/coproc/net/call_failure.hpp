@@ -43,6 +43,15 @@ std::exception_ptr failure_after_soft_timeout(const Record& t) {
                    fmt::format("it stopped itself at its soft_timeout of {} s", seconds(t.cold().terms.soft_timeout))));
 }
 
+template <class Record>
+std::exception_ptr refusal_of(const Record& t) {
+  const auto& cold = t.cold();
+  if (cold.error_cause)
+    return std::make_exception_ptr(pool_error(cold.error, fmt::format("{} ({})", cold.error_text, cold.error_cause.message())));
+  if (cold.error_text != nullptr) return std::make_exception_ptr(pool_error(cold.error, cold.error_text));
+  return std::make_exception_ptr(pool_error(cold.error));
+}
+
 /// The exception for every end of a task but success.
 template <class Record>
 std::exception_ptr failure_of(const Record& t) noexcept {
@@ -59,11 +68,7 @@ std::exception_ptr failure_of(const Record& t) noexcept {
     case pool::verdict::queue_timeout:
       return std::make_exception_ptr(timed_out(make_error_code(errc::queue_timeout),
                                                fmt::format("queue_timeout is {} s", seconds(t.cold().terms.queue_timeout))));
-    case pool::verdict::failed:
-      if (t.cold().error_cause)
-        return std::make_exception_ptr(pool_error(t.cold().error, fmt::format("{} ({})", t.cold().error_text, t.cold().error_cause.message())));
-      if (t.cold().error_text != nullptr) return std::make_exception_ptr(pool_error(t.cold().error, t.cold().error_text));
-      return std::make_exception_ptr(pool_error(t.cold().error));
+    case pool::verdict::failed: return refusal_of(t);
     default: return std::make_exception_ptr(net::system_error(net::error::operation_aborted));
     }
   } catch (...) {

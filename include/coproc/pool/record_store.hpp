@@ -114,19 +114,18 @@ private:
   [[gnu::noinline, gnu::cold]] Record& fresh() {
     const std::size_t n = std::clamp<std::size_t>(records_.load(std::memory_order_relaxed) / 4, 32, 1024);
     chunk c{std::make_unique_for_overwrite<cold_place[]>(n), std::make_unique<Record[]>(n)};
+    Record* const all = c.records.get();
     for (std::size_t i = 0; i != n; ++i) {
-      Record& t = c.records[i];
-      t.store = this;
-      t.cold_place = &c.cold_places[i];
-      t.next = i + 1 != n ? &c.records[i + 1] : nullptr;
+      all[i].store = this;
+      all[i].cold_place = &c.cold_places[i];
+      all[i].next = all + i + 1; // but for the last
     }
-    Record& first = c.records[0];
     std::lock_guard lock(mutex_);
     chunks_.push_back(std::move(c));
     records_.fetch_add(n, std::memory_order_relaxed);
-    (&first)[n - 1].next = free_;
-    free_ = first.next;
-    return first;
+    all[n - 1].next = free_;
+    free_ = all[0].next;
+    return all[0];
   }
 
   os::spin_lock mutex_;

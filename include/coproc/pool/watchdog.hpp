@@ -177,6 +177,11 @@ private:
     w.raise_stop(*t);
   }
 
+  void time_out(worker_record& w, task_record& running, time_point now) noexcept {
+    if (began_late(w)) return new_head(w, running, now);
+    kill_running(w, running, exit_cause::timed_out, now);
+  }
+
   void head_expired(worker_record& w, time_point now) noexcept {
     w.head_deadline = time_point::max();
     task_record* const t = w.head();
@@ -185,14 +190,12 @@ private:
     switch (w.look(*t)) {
     case worker_record::task_state::illegal: return violation(w, now);
     case worker_record::task_state::done: return;
-    case worker_record::task_state::running:
-      return began_late(w) ? new_head(w, *t, now) : kill_running(w, *t, exit_cause::timed_out, now);
+    case worker_record::task_state::running: return time_out(w, *t, now);
     case worker_record::task_state::ready: break;
     }
     if (!w.initialized()) return new_head(w, *t, now); // it has not begun: start_timeout bounds an initializer
     take_back(w, t->seq + 1);
-    if (!w.revoke(*t)) // begun this very moment
-      return began_late(w) ? new_head(w, *t, now) : kill_running(w, *t, exit_cause::timed_out, now);
+    if (!w.revoke(*t)) return time_out(w, *t, now); // begun this very moment
     ledger_.requeue(*t);
     look_at_head(w, now);
     stall(w, now);

@@ -183,11 +183,9 @@ private:
     const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
     publish_cpu(cpu);
     // Not where the front end runs: it could not publish anything meanwhile.
-    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != cpu) {
-      if (spin_.until(anything)) {
-        spin_.success();
-        return true;
-      }
+    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != cpu && spin_.until(anything)) {
+      spin_.success();
+      return true;
     }
     const std::uint64_t sent = m_.parent.sent_messages.load(std::memory_order_acquire);
     policy_.read_orders(sent);
