@@ -14,11 +14,11 @@
 #include <coproc/net/wake_list.hpp>
 #include <coproc/os/lock.hpp>
 #include <coproc/pool/bell_moderation.hpp>
+#include <coproc/pool/drainer_spin.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
 #include <coproc/pool/record_store.hpp>
-#include <coproc/pool/spin.hpp>
 
 #include <functional>
 #include <mutex>
@@ -43,7 +43,8 @@ public:
 
   basic_pool_core(net::any_io_executor ex, const resolved_options& options)
       : executor_(std::move(ex)), options_(options),
-        argument_limit_(std::min(options.host.max_payload, options.host.limits.max_queue_bytes)), spin_(options.host.worker.spin_limit), host_(options.host) {
+        argument_limit_(std::min(options.host.max_payload, options.host.limits.max_queue_bytes)),
+        spin_(options.host.worker.spin_limit, options.host.worker.busy_poll), host_(options.host) {
     try {
       wait_.emplace(executor_);
       guard_.emplace(executor_);
@@ -182,7 +183,6 @@ private:
   static constexpr std::size_t tasks_per_turn = 256;
   static constexpr std::chrono::microseconds turn_limit{20};  // then the loop's other handlers get their turn
   static constexpr std::chrono::microseconds look_period{50}; // at the epoll and at deadlines, while polling
-  static constexpr int spins_per_slice = 128;
   static constexpr std::chrono::milliseconds guard_period{2};
 
   struct turn_mark {
@@ -254,12 +254,26 @@ private:
     if (wait_) wait_->cancel(ignored);
   }
 
-  void post_turn() {
-    auto handler = [self = this->shared_from_this()] { self->turn(); };
+  auto next_turn() {
+    return [self = this->shared_from_this()] { self->turn(); };
+  }
+
+  template <class Use>
+  void with_executor(Use use) {
     if (context_ != nullptr)
-      net::post(context_->get_executor(), std::move(handler));
+      use(context_->get_executor());
     else
-      net::post(executor_, std::move(handler));
+      use(executor_);
+  }
+
+  void post_turn() {
+    with_executor([this](const auto& ex) { net::post(ex, next_turn()); });
+  }
+
+  // Within a turn: for this thread, behind its other handlers. A post would wake another thread of the context each time, to go on
+  // with what is in this one's caches.
+  void defer_turn() {
+    with_executor([this](const auto& ex) { net::defer(ex, next_turn()); });
   }
 
   void woken() {
@@ -285,7 +299,7 @@ private:
       for (pool::time_point end = pool::time_point::max(); completed < tasks_per_turn;) {
         advance(me, r);
         if (r.next == step::end) return;
-        if (r.next == step::spin && !spin(r)) break;
+        if (r.next == step::spin && !spin_.slice()) break;
         if (r.next == step::attend) attend();
         if (r.next != step::spin) completed += deliver(me);
         if (r.now >= end) break;
@@ -302,7 +316,7 @@ private:
     std::lock_guard lock(mutex_);
     if (holder_ != me) return;
     delivery_.between_handlers(); // one may have thrown
-    post_turn();
+    defer_turn();
   }
 
   enum class step { begin, complete, attend, spin, end };
@@ -310,17 +324,7 @@ private:
   struct round {
     step next = step::begin;
     pool::time_point now{};
-    int since_look = 0;   // rounds that `now` has been good for
-    pool::head_set heads; // to spin on
   };
-
-  // A look at the clock takes as long as a tenth of a round trip: none where the spinner has just looked. But not for long,
-  // whatever a worker's words seem to say from one moment to the next.
-  pool::time_point time_of(round& r) const noexcept {
-    if (r.next == step::spin && !host_.tasks().any_special() && ++r.since_look < 4) return r.now;
-    r.since_look = 0;
-    return pool::clock_now();
-  }
 
   void advance(std::uint64_t me, round& r) {
     wake_list wakes;
@@ -336,7 +340,8 @@ private:
       token_ = token::idle;
       return step::end;
     }
-    const auto now = r.now = last_look_at_clock_ = time_of(r);
+    const auto now = r.now = last_look_at_clock_ =
+        r.next == step::spin && !tasks.any_special() ? spin_.time() : spin_.exact_time();
     const std::size_t moved = tasks.drain(tasks_per_turn, now);
     // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
     if (look_at_ == pool::time_point::max()) look_at_ = now + look_period;
@@ -353,7 +358,7 @@ private:
     const std::size_t ended = take_completed();
     bells_.moved(moved);
     if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
-    if (moved != 0) spinning_since_ = pool::time_point::max();
+    if (moved != 0) spin_.end();
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
       if (!looked_) { // a death may have been waiting to be seen, and nobody else is
@@ -366,17 +371,11 @@ private:
       if (host_.over() && gate_) gate_->open();
       return step::end;
     }
-    const auto spun = now - std::min(now, spinning_since_);
-    const bool busy_poll = spun < options_.host.worker.busy_poll;
-    const bool may_spin = busy_poll || (spun < pool::spin_limit && spin_.worthwhile());
-    if (may_spin && tasks.waking().worth_spinning(pool::current_cpu(), busy_poll)) {
-      if (spinning_since_ == pool::time_point::max()) spinning_since_ = r.since_look == 0 ? now : pool::clock_now();
-      r.heads.clear();
-      tasks.waking().add_heads(r.heads);
+    if (spin_.go_on(now, tasks.waking())) {
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
-    spinning_since_ = pool::time_point::max();
+    spin_.end();
     return arm() ? step::end : step::begin;
   }
 
@@ -434,22 +433,6 @@ private:
       look_at_ = {};
     }
     turn();
-  }
-
-  // Without the mutex; a slice at a time, so that io_context::poll() ends. The memory is safe to look at: only the holder
-  // of the token buries workers. Looks at the clock while there is time.
-  bool spin(round& r) noexcept {
-    for (int i = 0; i < spins_per_slice; ++i) {
-      if (r.heads.any_done()) {
-        spin_.success();
-        return true;
-      }
-      if (i % 4 == 0)
-        r.now = pool::clock_now(), r.since_look = 0;
-      else
-        pool::cpu_relax();
-    }
-    return false;
   }
 
   class turn_scope {
@@ -574,8 +557,7 @@ private:
   std::uint64_t arm_epoch_ = 0;
   std::uint64_t holder_ = 0; // the turn that holds the token
   pool::time_point last_look_at_clock_{}, look_at_{}, armed_at_{};
-  pool::spin_gate spin_;
-  pool::time_point spinning_since_ = pool::time_point::max(); // without success; max(): not spinning
+  pool::drainer_spin spin_;
   bool looked_ = false; // since the pool was idle
   pool::bell_moderation bells_;
   std::shared_ptr<trace_sink> sink_;

@@ -19,6 +19,13 @@ inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::
 /// How long a spin may last: about a wake-up.
 inline constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
 
+/// Waits without a look at anything that others write; returns what the clock says then.
+inline std::chrono::steady_clock::time_point wait_for(std::chrono::nanoseconds time) noexcept {
+  auto now = clock_now();
+  for (const auto end = now + time; now < end;) now = clock_now();
+  return now;
+}
+
 /// Spins until `done()`, for a microsecond or so and without a look at the clock; true if done.
 template <class Predicate>
 bool spin_a_little(Predicate done) noexcept {

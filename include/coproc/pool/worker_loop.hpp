@@ -6,6 +6,7 @@
 
 #include <coproc/codec/call.hpp>
 #include <coproc/options.hpp>
+#include <coproc/pool/first_look.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/spin.hpp>
 #include <coproc/pool/view_lender.hpp>
@@ -41,20 +42,23 @@ public:
   /// Returns when the ring is empty and the front end asked for the end, or nothing came for idle_limit. A task that is
   /// published in that very moment stays READY, and moves to another worker when the front end sees this one dead.
   void run() {
-    for (;;) {
+    for (bool first = true;;) {
       shm::slot& s = m_.at(cursor_);
-      switch (shm::claim(s, cursor_)) {
-      case shm::claim_result::claimed:
-        execute(s);
-        break;
-      case shm::claim_result::revoked:
-        shm::acknowledge(s, cursor_);
-        break;
-      case shm::claim_result::nothing:
+      if (first) put_off_first_look();
+      const shm::claim_result claimed = shm::claim(s, cursor_);
+      if (claimed == shm::claim_result::nothing) {
+        if (first) first_look_.came_early();
+        first = false;
         if (m_.parent.shutdown.load(std::memory_order_acquire) != 0) return;
         if (!idle(s)) return;
         continue;
       }
+      if (first) first_look_.came_in_time();
+      first = true;
+      if (claimed == shm::claim_result::claimed)
+        execute(s);
+      else
+        shm::acknowledge(s, cursor_);
       ++cursor_;
       if (shm::must_ring(m_, last_rung_)) policy_.ring();
     }
@@ -171,11 +175,17 @@ private:
     shm::sleep_unless(m_, [&] { return m_.parent.freed.load(std::memory_order_acquire) != freed; });
   }
 
+  bool front_end_is_elsewhere() const noexcept { return m_.parent.cpu.load(std::memory_order_relaxed) != published_cpu_; }
+
+  void put_off_first_look() const noexcept {
+    if (first_look_.delay().count() != 0 && spin_.worthwhile() && front_end_is_elsewhere()) wait_for(first_look_.delay());
+  }
+
   // False: idle for too long.
   bool idle(shm::slot& s) {
     const auto anything = [&] { return shm::has_work(s, cursor_); };
     // The next task comes at once where tasks come one after the other: before clock and CPU are even looked at.
-    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != published_cpu_ && spin_a_little(anything)) {
+    if (spin_.worthwhile() && front_end_is_elsewhere() && spin_a_little(anything)) {
       spin_.success();
       return true;
     }
@@ -183,7 +193,7 @@ private:
     const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
     publish_cpu(cpu);
     // Not where the front end runs: it could not publish anything meanwhile.
-    if (spin_.worthwhile() && m_.parent.cpu.load(std::memory_order_relaxed) != cpu && spin_.until(anything)) {
+    if (spin_.worthwhile() && front_end_is_elsewhere() && spin_.until(anything)) {
       spin_.success();
       return true;
     }
@@ -230,6 +240,7 @@ private:
   worker_context& context_;
   Policy& policy_;
   spin_gate spin_;
+  first_look first_look_{std::chrono::nanoseconds(300)}; // the front end's part of a round trip of an empty task, or two
   std::chrono::nanoseconds idle_limit_, busy_poll_;
   process_mark process_;
   std::uint64_t cursor_ = 0, last_rung_ = 0;

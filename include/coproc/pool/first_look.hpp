@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSL-1.0
+// When to look first at a word that the other side is about to write. A look that comes too early takes the cache line away from
+// the writer, who then has to fetch it back: on a short round trip that is a fifth of the whole. So the first look is put
+// off, by about as long as the other side was found to take. Worker and front end; private state, no clock.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+namespace coproc::pool {
+
+class first_look {
+public:
+  /// `at_most`: how far a look may be put off, and so how late the answer may be seen.
+  explicit first_look(std::chrono::nanoseconds at_most) noexcept : at_most_(at_most) {}
+
+  /// How far it is put off now; 0: not at all.
+  std::chrono::nanoseconds delay() const noexcept { return delay_; }
+
+  /// Nothing was there yet.
+  void came_early() noexcept {
+    delay_ = std::min(delay_ + step_back, at_most_);
+    step_ = first_step;
+  }
+
+  /// Something was there, nobody knows since when. Steps double while that is so, for where there is always something, waiting
+  /// is a loss; that one look in five comes early keeps the delay where it should be.
+  void came_in_time() noexcept {
+    if (delay_.count() == 0) return;
+    delay_ = std::max(delay_ - step_, std::chrono::nanoseconds(0));
+    step_ *= 2;
+  }
+
+private:
+  static constexpr std::chrono::nanoseconds step_back{8}, first_step{1};
+
+  std::chrono::nanoseconds at_most_, delay_{0}, step_ = first_step;
+};
+
+} // namespace coproc::pool
