@@ -271,8 +271,10 @@ private:
   }
 
   // Within a turn: for this thread, behind its other handlers. A post would wake another thread of the context each time, to go on
-  // with what is in this one's caches.
+  // with what is in this one's caches. But should this thread leave the loop (run_one(), a handler that throws), nobody is woken for
+  // what it leaves behind: so only while the guard will be.
   void defer_turn() {
+    if (!guarded_) return post_turn();
     with_executor([this](const auto& ex) { net::defer(ex, next_turn()); });
   }
 
@@ -299,24 +301,27 @@ private:
       for (pool::time_point end = pool::time_point::max(); completed < tasks_per_turn;) {
         advance(me, r);
         if (r.next == step::end) return;
-        if (r.next == step::spin && !spin_.slice()) break;
+        if (r.next == step::spin) {
+          if (!spin_.slice()) break;
+          r.now = spin_.last_time();
+        }
         if (r.next == step::attend) attend();
         if (r.next != step::spin) completed += deliver(me);
         if (r.now >= end) break;
         if (end == pool::time_point::max()) end = r.now + turn_limit;
       }
     } catch (...) { // of a handler, or for want of memory; io_context::run() throws it
-      go_on(me);
+      go_on(me, &basic_pool_core::post_turn);
       throw;
     }
-    go_on(me);
+    go_on(me, &basic_pool_core::defer_turn);
   }
 
-  void go_on(std::uint64_t me) {
+  void go_on(std::uint64_t me, void (basic_pool_core::*next)()) {
     std::lock_guard lock(mutex_);
     if (holder_ != me) return;
     delivery_.between_handlers(); // one may have thrown
-    defer_turn();
+    (this->*next)();
   }
 
   enum class step { begin, complete, attend, spin, end };

@@ -12,7 +12,7 @@
 
 namespace coproc::pool {
 
-class drainer_spin {
+class alignas(64) drainer_spin { // written without the mutex, beside which it lies
 public:
   using time_point = std::chrono::steady_clock::time_point;
 
@@ -45,9 +45,8 @@ public:
   bool slice() noexcept {
     if (begins_ && first_look_.delay().count() != 0) looked_at_clock(wait_for(first_look_.delay()));
     for (int i = 0; i < looks_per_slice; ++i) {
-      const bool done = heads_.any_done();
-      if (begins_ && i == 0) learn(done);
-      if (done) {
+      if (heads_.any_done()) {
+        if (begins_) learn(i);
         gate_.success();
         return true;
       }
@@ -58,6 +57,9 @@ public:
     }
     return false;
   }
+
+  /// When slice() looked at the clock last.
+  time_point last_time() const noexcept { return clock_; }
 
   /// The time, after a slice. A look at the clock takes as long as a tenth of a round trip: none where slice() has just looked. But
   /// not for long, whatever a worker's words seem to say from one moment to the next.
@@ -73,10 +75,10 @@ public:
 private:
   static constexpr int looks_per_slice = 128;
 
-  void learn(bool done) noexcept {
-    if (done)
+  void learn(int early_looks) noexcept {
+    if (early_looks == 0)
       first_look_.came_in_time();
-    else
+    else if (early_looks < 32) // a microsecond or so
       first_look_.came_early();
   }
 
@@ -86,7 +88,7 @@ private:
   }
 
   spin_gate gate_;
-  first_look first_look_{std::chrono::nanoseconds(100)}; // a worker's part of the round trip of an empty task, or two
+  first_look first_look_;
   std::chrono::nanoseconds busy_poll_;
   time_point since_ = time_point::max(); // without success; max(): not spinning
   time_point clock_{};

@@ -11,20 +11,21 @@ namespace coproc::pool {
 
 class first_look {
 public:
-  /// `at_most`: how far a look may be put off, and so how late the answer may be seen.
-  explicit first_look(std::chrono::nanoseconds at_most) noexcept : at_most_(at_most) {}
+  /// How far a look may be put off, and so how late an answer may be seen: about what either side takes for its part of the round
+  /// trip of an empty task.
+  static constexpr std::chrono::nanoseconds at_most{100};
 
   /// How far it is put off now; 0: not at all.
   std::chrono::nanoseconds delay() const noexcept { return delay_; }
 
-  /// Nothing was there yet.
+  /// Nothing was there yet, but soon after. (Where nothing comes for long, the delay is left as it is: it tells nothing.)
   void came_early() noexcept {
-    delay_ = std::min(delay_ + step_back, at_most_);
+    delay_ = std::min(delay_ + step_back, at_most);
     step_ = first_step;
   }
 
   /// Something was there, nobody knows since when. Steps double while that is so, for where there is always something, waiting
-  /// is a loss; that one look in five comes early keeps the delay where it should be.
+  /// is a loss; that one look in five or so comes early keeps the delay where it should be.
   void came_in_time() noexcept {
     if (delay_.count() == 0) return;
     delay_ = std::max(delay_ - step_, std::chrono::nanoseconds(0));
@@ -32,9 +33,9 @@ public:
   }
 
 private:
-  static constexpr std::chrono::nanoseconds step_back{8}, first_step{1};
+  static constexpr std::chrono::nanoseconds step_back{16}, first_step{1};
 
-  std::chrono::nanoseconds at_most_, delay_{0}, step_ = first_step;
+  std::chrono::nanoseconds delay_{0}, step_ = first_step;
 };
 
 } // namespace coproc::pool

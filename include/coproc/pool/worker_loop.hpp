@@ -47,10 +47,9 @@ public:
       if (first) put_off_first_look();
       const shm::claim_result claimed = shm::claim(s, cursor_);
       if (claimed == shm::claim_result::nothing) {
-        if (first) first_look_.came_early();
-        first = false;
         if (m_.parent.shutdown.load(std::memory_order_acquire) != 0) return;
-        if (!idle(s)) return;
+        if (!idle(s, first)) return;
+        first = false;
         continue;
       }
       if (first) first_look_.came_in_time();
@@ -181,11 +180,12 @@ private:
     if (first_look_.delay().count() != 0 && spin_.worthwhile() && front_end_is_elsewhere()) wait_for(first_look_.delay());
   }
 
-  // False: idle for too long.
-  bool idle(shm::slot& s) {
+  // False: idle for too long. `first`: the look that has found nothing was the first at this slot.
+  bool idle(shm::slot& s, bool first) {
     const auto anything = [&] { return shm::has_work(s, cursor_); };
     // The next task comes at once where tasks come one after the other: before clock and CPU are even looked at.
     if (spin_.worthwhile() && front_end_is_elsewhere() && spin_a_little(anything)) {
+      if (first) first_look_.came_early();
       spin_.success();
       return true;
     }
@@ -240,7 +240,7 @@ private:
   worker_context& context_;
   Policy& policy_;
   spin_gate spin_;
-  first_look first_look_{std::chrono::nanoseconds(300)}; // the front end's part of a round trip of an empty task, or two
+  first_look first_look_;
   std::chrono::nanoseconds idle_limit_, busy_poll_;
   process_mark process_;
   std::uint64_t cursor_ = 0, last_rung_ = 0;
