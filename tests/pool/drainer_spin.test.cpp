@@ -38,6 +38,7 @@ TEST_CASE("a slice ends with a result, or without one after a while") {
   REQUIRE(spin.go_on(spin.exact_time(), w));
   CHECK_FALSE(w.asked_for_busy_poll);
   CHECK_FALSE(spin.slice());
+  spin.end();
   REQUIRE(spin.go_on(spin.exact_time(), w));
   w.finish();
   CHECK(spin.slice());

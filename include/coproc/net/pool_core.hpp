@@ -19,8 +19,11 @@
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
 #include <coproc/pool/record_store.hpp>
+#include <coproc/pool/spin.hpp>
 
+#include <algorithm>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -270,10 +273,10 @@ private:
     with_executor([this](const auto& ex) { net::post(ex, next_turn()); });
   }
 
-  // Within a turn: for this thread, behind its other handlers. A post would wake another thread of the context each time, to go on
-  // with what is in this one's caches. But should this thread leave the loop (run_one(), a handler that throws), nobody is woken for
-  // what it leaves behind: so only while the guard will be.
-  void defer_turn() {
+  // Within a turn. Deferred, the next one is most likely run by this thread, after what else is ready; a post would wake another thread
+  // of the context each time, to go on with what is in this one's caches. But should this thread leave the loop (run_one(), a
+  // handler that throws), nobody is woken for what it leaves behind: so only while the guard's timer will wake somebody.
+  void continue_turn() {
     if (!guarded_) return post_turn();
     with_executor([this](const auto& ex) { net::defer(ex, next_turn()); });
   }
@@ -314,7 +317,7 @@ private:
       go_on(me, &basic_pool_core::post_turn);
       throw;
     }
-    go_on(me, &basic_pool_core::defer_turn);
+    go_on(me, &basic_pool_core::continue_turn);
   }
 
   void go_on(std::uint64_t me, void (basic_pool_core::*next)()) {
@@ -342,6 +345,7 @@ private:
     auto& tasks = host_.tasks();
     if (stopped_) {
       if (take_completed() != 0) return step::complete;
+      call_off_guard();
       token_ = token::idle;
       return step::end;
     }
@@ -431,7 +435,7 @@ private:
     {
       std::lock_guard lock(mutex_);
       guarded_ = false;
-      if (stopped_ || token_ != token::polling) return;
+      if (token_ != token::polling) return; // also after stop(): a turn may have been deferred under this guard
       if (!delivery_.take_over_if_stuck(holder_, holder_ + 1, !called_off)) return guard_delivery();
       ++holder_;        // turn() goes one further; nobody else is called that
       guard_delivery(); // the next handler may block as well

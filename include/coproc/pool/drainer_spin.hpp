@@ -58,7 +58,7 @@ public:
     return false;
   }
 
-  /// When slice() looked at the clock last.
+  /// The last look at the clock.
   time_point last_time() const noexcept { return clock_; }
 
   /// The time, after a slice. A look at the clock takes as long as a tenth of a round trip: none where slice() has just looked. But
@@ -78,7 +78,7 @@ private:
   void learn(int early_looks) noexcept {
     if (early_looks == 0)
       first_look_.came_in_time();
-    else if (early_looks < 32) // a microsecond or so
+    else if (early_looks < 32) // some hundred nanoseconds to two microseconds, as processors pause
       first_look_.came_early();
   }
 

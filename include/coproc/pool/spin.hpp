@@ -26,7 +26,8 @@ inline std::chrono::steady_clock::time_point wait_for(std::chrono::nanoseconds t
   return now;
 }
 
-/// Spins until `done()`, for a microsecond or so and without a look at the clock; true if done.
+/// Spins until `done()`, for some hundred nanoseconds to two microseconds (as processors pause), without a look at the clock; true if
+/// done.
 template <class Predicate>
 bool spin_a_little(Predicate done) noexcept {
   for (int i = 0; i < 32; ++i) {
