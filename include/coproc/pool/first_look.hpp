@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // When to look first at a word that the other side is about to write. A look that comes too early takes the cache line away from
-// the writer, who then has to fetch it back, which a short round trip feels. So the first look is put off, by about as long as the other side was found to take. Worker and front end; private state, no clock.
+// the writer, who then has to fetch it back, which a short round trip feels. So the first look is put off, by about as long as the
+// other side was found to take. Worker and front end; private state, no clock.
 #pragma once
 
 #include <algorithm>
