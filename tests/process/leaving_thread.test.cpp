@@ -6,8 +6,8 @@
 #include <functional>
 #include <future>
 #include <memory>
-#include <optional>
 #include <thread>
+#include <utility>
 
 namespace process_leaving_thread {
 
@@ -19,7 +19,7 @@ namespace {
 
 struct thrown {};
 
-// io.run() on a thread of its own; the future is ready when it has returned, and says whether by an exception.
+// io.run() on a thread of its own, which ends when it returns or a handler throws `thrown`.
 class runner {
 public:
   explicit runner(net::io_context& io) : io_(io), thread_([this] { run(); }) {}
@@ -115,7 +115,7 @@ TEST_CASE("the loop comes to its end although the pool is destroyed while thread
       });
     };
     for (int i = 0; i < 4; ++i) call();
-    auto work = std::make_optional(net::make_work_guard(io));
+    auto work = net::make_work_guard(io);
     std::thread visitor([&] {
       while (ends < 200) io.poll_one();
     });

@@ -78,7 +78,7 @@ private:
   void learn(int early_looks) noexcept {
     if (early_looks == 0)
       first_look_.came_in_time();
-    else if (early_looks < 32) // some hundred nanoseconds to two microseconds, as processors pause
+    else if (early_looks < looks_soon)
       first_look_.came_early();
   }
 

@@ -26,11 +26,13 @@ inline std::chrono::steady_clock::time_point wait_for(std::chrono::nanoseconds t
   return now;
 }
 
-/// Spins until `done()`, for some hundred nanoseconds to two microseconds (as processors pause), without a look at the clock; true if
-/// done.
+/// So many looks, with a pause between each two, take some hundred nanoseconds to two microseconds, as processors pause.
+inline constexpr int looks_soon = 32;
+
+/// Spins until `done()`, for looks_soon, without a look at the clock; true if done.
 template <class Predicate>
 bool spin_a_little(Predicate done) noexcept {
-  for (int i = 0; i < 32; ++i) {
+  for (int i = 0; i < looks_soon; ++i) {
     if (done()) return true;
     cpu_relax();
   }
