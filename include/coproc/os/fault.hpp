@@ -23,7 +23,7 @@ enum class call : unsigned {
   socketpair, sendmsg, recvmsg, poll, shutdown,
   fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup, dup2,
   descriptor_flags, close, kill, getppid, sleep, setrlimit, getrlimit, setaffinity, getaffinity, sysconf,
-  futex_wait, futex_wake, exit,
+  futex_wait, futex_wake, membarrier, exit,
   count_
 };
 

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two locks for private memory of the front end, for use several times a task. Inline, and without an atomic operation while the
-// process has one thread: glibc's own do the latter, at the price of two calls. Any thread. Layer os/.
+// Two locks for private memory of the front end, for use several times a task. Inline, with one atomic operation, and without any
+// while the process has one thread: glibc's own do the latter, at the price of two calls. Any thread. Layer os/.
 #pragma once
 
 #include <coproc/os/futex.hpp>
+#include <coproc/os/membarrier.hpp>
 
 #include <atomic>
 #include <cerrno>
+#include <chrono>
 #include <cstdint>
 #include <sched.h>
 #if __has_include(<sys/single_threaded.h>)
@@ -46,44 +48,70 @@ private:
   std::atomic<bool> held_{false};
 };
 
-/// For as long as a turn's bookkeeping may take, system calls included. Whoever finds it held sleeps after a short while.
-/// After: Ulrich Drepper, Futexes Are Tricky, 2011 (mutex2).
+/// For as long as a turn's bookkeeping may take, system calls included. Whoever finds it held sleeps after a short while. It must
+/// live until unlock() returns: who calls that looks at it once more when another thread may have it already.
+///
+/// Unlocking is a plain store: an atomic operation would wait for the stores before it, which go to cache lines that workers
+/// have. So whoever goes to sleep makes sure, with the heavy fence, that either it sees the lock open or the holder sees it asleep.
+/// Sleepers wait for `asleep_` to become 0. While there are any, it is 1, or one has been woken that will set it: it does so
+/// before each try, and leaves it set when it has got the lock, for it may not have been the only one.
 class mutex {
 public:
+  mutex() noexcept { announce_heavy_fences(); }
+  mutex(const mutex&) = delete;
+  mutex& operator=(const mutex&) = delete;
+
   void lock() noexcept {
-    if (no_other_thread()) return state_.store(held, std::memory_order_relaxed);
-    std::uint32_t expected = open;
-    if (!state_.compare_exchange_strong(expected, held, std::memory_order_acquire, std::memory_order_relaxed)) [[unlikely]]
+    if (no_other_thread()) return held_.store(true, std::memory_order_relaxed);
+    if (!try_lock()) [[unlikely]]
       wait();
   }
   void unlock() noexcept {
-    if (no_other_thread()) return state_.store(open, std::memory_order_relaxed);
-    if (state_.exchange(open, std::memory_order_release) == awaited) [[unlikely]]
+    held_.store(false, std::memory_order_release); // pairs with the acquire of try_lock()
+    light_fence();
+    if (asleep_.load(std::memory_order_relaxed) != 0) [[unlikely]]
       wake();
   }
 
 private:
-  static constexpr std::uint32_t open = 0, held = 1, awaited = 2;
+  bool try_lock() noexcept {
+    bool expected = false;
+    return held_.compare_exchange_strong(expected, true, std::memory_order_acquire, std::memory_order_relaxed);
+  }
 
   [[gnu::noinline, gnu::cold]] void wait() noexcept {
     const int saved_errno = errno;
+    if (!try_for_a_while()) {
+      for (;;) {
+        asleep_.store(1, std::memory_order_relaxed);
+        const bool fenced = heavy_fence();
+        if (try_lock()) break;
+        if (fenced)
+          futex_wait(asleep_, 1);
+        else
+          futex_wait(asleep_, 1, std::chrono::milliseconds(1));
+      }
+    }
+    errno = saved_errno;
+  }
+
+  bool try_for_a_while() noexcept {
     for (int i = 0; i < 64; ++i) {
-      std::uint32_t expected = open;
-      if (state_.compare_exchange_weak(expected, held, std::memory_order_acquire, std::memory_order_relaxed)) return;
+      if (!held_.load(std::memory_order_relaxed) && try_lock()) return true;
       cpu_relax();
     }
-    // From here on it is released as `awaited`, whoever else waits: a wake-up too many costs less than one too few.
-    while (state_.exchange(awaited, std::memory_order_acquire) != open) futex_wait(state_, awaited);
-    errno = saved_errno;
+    return false;
   }
 
   [[gnu::noinline, gnu::cold]] void wake() noexcept {
     const int saved_errno = errno;
-    futex_wake(state_);
+    asleep_.store(0, std::memory_order_relaxed); // who is about to sleep does not, and tries again
+    futex_wake(asleep_);
     errno = saved_errno;
   }
 
-  std::atomic<std::uint32_t> state_{open};
+  std::atomic<bool> held_{false};
+  std::atomic<std::uint32_t> asleep_{0};
 };
 
 } // namespace coproc::os
