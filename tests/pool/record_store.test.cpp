@@ -6,6 +6,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <memory>
+#include <optional>
 #include <set>
 #include <thread>
 
@@ -149,6 +151,37 @@ TEST_CASE("a turn keeps one record for its next acquire") {
     store.recycle(first);
   }
   CHECK(&store.acquire() == &first); // as this one was
+}
+
+TEST_CASE("a store that is retired goes when the last of its records is back, and not before") {
+  using owned = std::unique_ptr<record_store, record_store::retirement>;
+  auto segments = std::make_shared<shm::segment_pool>();
+  const auto with_arguments = [&](record_store& store) -> task_record& { // they show whether it is still there
+    task_record& t = store.acquire();
+    t.make_cold().block = segments->allocate(1000);
+    t.encumbered = true;
+    return t;
+  };
+  auto owner = std::make_shared<int>(1);
+  owned store(new record_store);
+  store->set_owner(owner);
+  task_record& first = with_arguments(*store);
+  task_record& second = with_arguments(*store);
+  CHECK(first.store->owner() == owner);
+  std::optional<record_store::turn_cache> turn;
+  SECTION("within no turn") {}
+  SECTION("one is kept by a turn until that is over") { turn.emplace(*store); }
+  store.reset();
+  owner.reset();
+  CHECK(first.store->owner() == nullptr);
+  CHECK(segments.use_count() == 3);
+  record_store& gone_soon = *first.store;
+  gone_soon.recycle(first);
+  CHECK(segments.use_count() == 2);
+  CHECK(second.store == &gone_soon);
+  gone_soon.recycle(second);
+  turn.reset();
+  CHECK(segments.use_count() == 1);
 }
 
 TEST_CASE("several threads acquire and recycle at once") {

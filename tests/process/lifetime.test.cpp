@@ -355,6 +355,69 @@ TEST_CASE("awaitables and tasks that were never awaited may outlive pool and con
   call.reset();
 }
 
+// Such a call holds no reference to its pool, as those that are made elsewhere do.
+TEST_CASE("an awaitable made by a handler that the pool calls may be awaited later, or never, or when the pool is gone") {
+  const leak_audit audit;
+  shared.reset();
+  std::optional<net::io_context> io(std::in_place, 1);
+  std::optional<coproc::process_pool> pool(std::in_place, *io, one_worker);
+  std::optional<net::awaitable<int>> call;
+  const std::vector<char> large(100'000, 'x');
+  coproc::async_run(*pool, coproc::work(identity, 1), [&](std::exception_ptr, int) {
+    call.emplace(coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return static_cast<int>(v.size()); }, large));
+  });
+  REQUIRE(run_all(*io));
+  REQUIRE(call);
+  ending<int> e;
+  SECTION("awaited outside of a turn") {
+    net::co_spawn(*io, *std::exchange(call, {}), into(e));
+    REQUIRE(run_all(*io));
+    CHECK(e.value == 100'000);
+  }
+  SECTION("awaited within a turn") {
+    coproc::async_run(*pool, coproc::work(identity, 1), [&](std::exception_ptr, int) {
+      net::co_spawn(io->get_executor(), *std::exchange(call, {}), into(e));
+    });
+    REQUIRE(run_all(*io));
+    CHECK(e.value == 100'000);
+  }
+  SECTION("awaited by a thread that is within no turn") {
+    net::thread_pool thread(1);
+    auto result = net::co_spawn(thread, *std::exchange(call, {}), net::use_future);
+    auto work = net::make_work_guard(*io);
+    net::co_spawn(*io, [&]() -> net::awaitable<void> { co_await net::post(thread, net::use_awaitable); },
+                  [&](std::exception_ptr) { work.reset(); }); // the call was started before this
+    REQUIRE(run_all(*io));
+    CHECK(result.get() == 100'000);
+  }
+  SECTION("awaited when the pool is gone") {
+    pool.reset();
+    REQUIRE(run_all(*io));
+    net::co_spawn(*io, *std::exchange(call, {}), into(e));
+    REQUIRE(run_all(*io));
+    CHECK(e.failed_with(errc::pool_closed));
+  }
+  SECTION("awaited within a turn of the next pool, which may lie where the first one did") {
+    pool.reset();
+    REQUIRE(run_all(*io));
+    pool.emplace(*io, one_worker);
+    ending<int> other;
+    coproc::async_run(*pool, coproc::work(identity, 1), [&](std::exception_ptr, int) {
+      net::co_spawn(io->get_executor(), *std::exchange(call, {}), into(e));
+      net::co_spawn(io->get_executor(), coproc::run_in_executor(*pool, identity, 5), into(other));
+    });
+    REQUIRE(run_all(*io));
+    CHECK(e.failed_with(errc::pool_closed));
+    CHECK(other.value == 5);
+  }
+  SECTION("never awaited, and destroyed last") {
+    pool.reset();
+    io.reset();
+  }
+  SECTION("never awaited, and destroyed before the pool") {}
+  call.reset();
+}
+
 TEST_CASE("a pool that has gone leaves tasks which end with operation_aborted") {
   const leak_audit audit;
   shared.reset();

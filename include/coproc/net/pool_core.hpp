@@ -69,6 +69,7 @@ public:
   void start() {
     pool::count_forks();
     process_ = {};
+    records_->set_owner(this->weak_from_this());
     host_.launch();
     registration_.join(executor_, this->weak_from_this());
     wait_->assign(host_.wait_fd());
@@ -92,11 +93,17 @@ public:
     return std::make_shared<const pool::lent_block>(segments()->allocate(bytes), bytes);
   }
 
+  /// The pool of these records if this is within a turn of it, so that it lives until the caller returns; else null.
+  static basic_pool_core* in_turn_with(const pool::record_store& records) noexcept {
+    basic_pool_core* const core = turn_on_this_thread.core;
+    return core != nullptr && core->records_.get() == &records ? core : nullptr;
+  }
+
   /// Encoded arguments of one call may take so many bytes.
   std::uint64_t argument_limit() const noexcept { return argument_limit_; }
 
   /// In a forked copy calls can only fail, with records of their own: somebody may have held the lock of these.
-  pool::record_store& records() { return is_own_process() ? records_ : foreign_records(); }
+  pool::record_store& records() { return is_own_process() ? *records_ : foreign_records(); }
 
   /// False in a forked copy of the process that made the pool, workers included.
   bool is_own_process() const noexcept { return process_.is_own(); }
@@ -189,7 +196,7 @@ private:
   static constexpr std::chrono::milliseconds guard_period{2};
 
   struct turn_mark {
-    const basic_pool_core* core;
+    basic_pool_core* core;
     std::uint64_t holder;
   };
 
@@ -297,7 +304,7 @@ private:
   void turn() {
     const std::uint64_t me = locked([&] { return ++holder_; });
     const turn_scope scope({this, me});
-    const pool::record_store::turn_cache cache(records_);
+    const pool::record_store::turn_cache cache(*records_);
     try {
       std::size_t completed = deliver(me);
       round r;
@@ -557,7 +564,7 @@ private:
   std::uint64_t argument_limit_;
   pool::process_mark process_;
   pool::image_snapshot image_;
-  pool::record_store records_;
+  std::unique_ptr<pool::record_store, pool::record_store::retirement> records_{new pool::record_store};
   std::optional<Descriptor> wait_; // on the host's epoll
 
   mutable os::mutex mutex_; // guards all below

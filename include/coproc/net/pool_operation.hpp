@@ -18,8 +18,8 @@
 
 namespace coproc {
 
-/// An encoded call that has not been submitted: a record, which until then keeps its pool alive. What goes wrong is not
-/// thrown: the operation completes with it.
+/// An encoded call that has not been submitted: a record, which until then keeps its pool alive, unless it was made within a turn
+/// of the pool. What goes wrong is not thrown: the operation completes with it.
 template <class Core>
 class basic_prepared_call {
 public:
@@ -28,7 +28,7 @@ public:
   static basic_prepared_call make(const std::shared_ptr<Core>& core, const task_options* options, bool may_wait, const F& fn,
                                   A&&... args) {
     pool::task_record& t = core->records().acquire();
-    ::new (static_cast<void*>(t.near_handler)) keeper(core);
+    ::new (static_cast<void*>(t.near_handler)) keeper(Core::in_turn_with(*t.store) != nullptr ? nullptr : core);
     basic_prepared_call p(t);
     try {
       core->expect_own_process();
@@ -78,7 +78,7 @@ public:
     static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
     const keeper core = take_keeper(); // from submit on, another thread may complete it and destroy what owns this object
     pool::task_record& t = *std::exchange(record_, nullptr);
-    if (t.encumbered) [[unlikely]] return fail<R>(*core, t, std::move(handler));
+    if (t.encumbered || !core) [[unlikely]] return fail<R>(core.get(), t, std::move(handler));
     try {
       if (auto slot = net::get_associated_cancellation_slot(handler); slot.is_connected())
         slot.assign([weak = core->weak_from_this(), &t, ticket = t.ticket.load(std::memory_order_relaxed)](
@@ -99,22 +99,37 @@ public:
   }
 
 private:
-  using keeper = std::shared_ptr<Core>; // lies where the handler will
+  // Lies where the handler will. Null for a call that is made within a turn of its pool: most of those are submitted before that
+  // turn is over, so that no reference needs to be counted, which is two atomic operations where there are several threads.
+  using keeper = std::shared_ptr<Core>;
   static_assert(sizeof(keeper) <= pool::task_record::near_bytes);
 
   explicit basic_prepared_call(pool::task_record& t) noexcept : record_(&t) {}
 
+  // Null if the pool is gone, and the call was made within a turn of it.
   keeper take_keeper() const noexcept {
     keeper* const p = std::launder(reinterpret_cast<keeper*>(record_->near_handler));
     keeper core = std::move(*p);
     std::destroy_at(p);
-    return core;
+    if (core) return core;
+    if (Core* const here = Core::in_turn_with(*record_->store)) return keeper(std::shared_ptr<void>(), here);
+    return std::static_pointer_cast<Core>(record_->store->owner());
   }
 
+  // Who else starts a call holds the pool: only a coroutine may come too late.
+  template <class Handler>
+  static net::any_io_executor executor_for(const Core* core, const Handler& handler) {
+    if constexpr (std::is_same_v<net::associated_executor_t<Handler>, net::any_io_executor>)
+      if (core == nullptr) return net::get_associated_executor(handler);
+    return core->executor();
+  }
+
+  // `core`: null if it is gone.
   template <class R, class Handler>
-  static void fail(const Core& core, pool::task_record& t, Handler&& handler) {
-    completion<Handler> c(std::move(handler), core.executor(), work_tracking::elsewhere);
-    std::exception_ptr why = std::move(t.cold().unprepared);
+  static void fail(const Core* core, pool::task_record& t, Handler&& handler) {
+    completion<Handler> c(std::move(handler), executor_for(core, handler), work_tracking::elsewhere);
+    std::exception_ptr why = t.encumbered ? std::move(t.cold().unprepared)
+                                          : std::make_exception_ptr(pool_error(make_error_code(errc::pool_closed)));
     t.store->recycle(t);
     detail::post_result<R>(std::move(c), std::move(why));
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Where task records come from: recycled, never freed before the pool, so that a cancellation that comes too late finds a
-// record whose ticket has changed, and not freed memory. Front end, any thread.
+// record whose ticket has changed, and not freed memory; and not before the last of them is back. Front end, any thread.
 #pragma once
 
 #include <coproc/os/lock.hpp>
@@ -42,6 +42,11 @@ public:
     const cached outer_;
   };
 
+  /// Deletes a store when the last of its records is back: a call that is never submitted may outlive its pool.
+  struct retirement {
+    void operator()(basic_record_store* s) const noexcept { s->retire(); }
+  };
+
   basic_record_store() = default;
   basic_record_store(const basic_record_store&) = delete;
   basic_record_store& operator=(const basic_record_store&) = delete;
@@ -63,6 +68,10 @@ public:
       put(t);
   }
 
+  /// Whose records these are, for who has nothing but a record. Set before the first is acquired.
+  void set_owner(std::weak_ptr<void> owner) noexcept { owner_ = std::move(owner); }
+  std::shared_ptr<void> owner() const noexcept { return owner_.lock(); }
+
 private:
   struct alignas(cold_part) cold_place {
     std::byte bytes[sizeof(cold_part)];
@@ -75,15 +84,35 @@ private:
   Record& take() {
     {
       std::lock_guard lock(mutex_);
-      if (free_ != nullptr) return *std::exchange(free_, free_->next);
+      if (free_ != nullptr) {
+        ++out_;
+        return *std::exchange(free_, free_->next);
+      }
     }
     return fresh();
   }
 
   void put(Record& t) noexcept {
-    std::lock_guard lock(mutex_);
-    t.next = free_;
-    free_ = &t;
+    bool last;
+    {
+      std::lock_guard lock(mutex_);
+      t.next = free_;
+      free_ = &t;
+      last = --out_ == 0 && retired_;
+    }
+    if (last) end();
+  }
+
+  [[gnu::noinline, gnu::cold]] void end() noexcept { delete this; } // inline, g++ would warn where one is no heap object
+
+  void retire() noexcept {
+    bool last;
+    {
+      std::lock_guard lock(mutex_);
+      retired_ = true;
+      last = out_ == 0;
+    }
+    if (last) end();
   }
 
   static void unburden(Record& t) noexcept {
@@ -123,6 +152,7 @@ private:
     std::lock_guard lock(mutex_);
     chunks_.push_back(std::move(c));
     records_.fetch_add(n, std::memory_order_relaxed);
+    ++out_;
     all[n - 1].next = free_;
     free_ = all[0].next;
     return all[0];
@@ -130,8 +160,11 @@ private:
 
   os::spin_lock mutex_;
   Record* free_ = nullptr;
+  std::size_t out_ = 0; // acquired, or in the cache of a turn
+  bool retired_ = false;
   std::vector<chunk> chunks_;
   std::atomic<std::size_t> records_{0};
+  std::weak_ptr<void> owner_;
 };
 
 } // namespace coproc::pool
