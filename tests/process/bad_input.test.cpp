@@ -206,6 +206,22 @@ TEST_CASE("a pool used in a forked copy of its process answers with an error; th
       expect(own.succeeded(), "a pool of the copy's own does not work");
     });
   }
+  SECTION("a call that was made before the fork is awaited there, another one is not") {
+    std::optional<net::awaitable<int>> awaited(coproc::run_in_executor(*pool, identity, 1));
+    std::optional<net::awaitable<int>> dropped(coproc::run_in_executor(*pool, identity, 2));
+    check_in_child([&] {
+      ending<int> called;
+      net::co_spawn(io, *std::exchange(awaited, {}), into(called));
+      dropped.reset();
+      io.restart();
+      io.run();
+      expect(called.failed_with(errc::wrong_process), "the call did not fail with wrong_process");
+    });
+    ending<int> e;
+    net::co_spawn(io, *std::exchange(awaited, {}), into(e));
+    REQUIRE(run_all(io));
+    CHECK(e.value == 1);
+  }
   SECTION("it is destroyed there") {
     check_in_child([&] { pool.reset(); });
   }

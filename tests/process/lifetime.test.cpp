@@ -418,6 +418,21 @@ TEST_CASE("an awaitable made by a handler that the pool calls may be awaited lat
   call.reset();
 }
 
+// It is refused by a turn, which the context does not come to run.
+TEST_CASE("a call awaited after its pool was destroyed, and before its context is, leaves nothing behind") {
+  const leak_audit audit;
+  std::optional<net::io_context> io(std::in_place, 1);
+  std::optional<coproc::process_pool> pool(std::in_place, *io, one_worker);
+  auto call = coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return v.size(); }, std::vector<char>(3'000'000));
+  pool.reset();
+  int ended = 0;
+  net::co_spawn(*io, std::move(call), [&, live = std::make_shared<int>(0)](std::exception_ptr, std::size_t) { ++ended; });
+  io->restart();
+  io->poll_one();
+  io.reset();
+  CHECK(ended == 0);
+}
+
 TEST_CASE("a pool that has gone leaves tasks which end with operation_aborted") {
   const leak_audit audit;
   shared.reset();

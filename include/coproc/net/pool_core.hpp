@@ -63,6 +63,7 @@ public:
 
   ~basic_pool_core() {
     if (wait_ && wait_->is_open()) wait_->release(); // the descriptor is the host's
+    if (!is_own_process()) static_cast<void>(records_.release()); // their lock may be held for ever
   }
 
   /// Starts the fork server and the first workers; throws with everything rolled back.
@@ -108,11 +109,13 @@ public:
   /// False in a forked copy of the process that made the pool, workers included.
   bool is_own_process() const noexcept { return process_.is_own(); }
   void expect_own_process() const {
-    if (is_own_process()) return;
-    throw pool_error(make_error_code(errc::wrong_process),
-                     pool::this_worker_context.mailbox != nullptr
-                         ? "a task cannot use the pool it runs in: return to the front end and submit from there"
-                         : "this process is a forked copy of the one that made the pool: make a pool of its own here");
+    if (!is_own_process()) throw wrong_process();
+  }
+  static pool_error wrong_process() {
+    return {make_error_code(errc::wrong_process),
+            pool::this_worker_context.mailbox != nullptr
+                ? "a task cannot use the pool it runs in: return to the front end and submit from there"
+                : "this process is a forked copy of the one that made the pool: make a pool of its own here"};
   }
   bool has_function(std::uintptr_t address) const noexcept { return image_.contains(address); }
 
@@ -183,9 +186,15 @@ public:
   void context_shutting_down() noexcept override {
     stop(false);
     if (!is_own_process()) return;
-    std::lock_guard lock(mutex_);
-    guard_.reset();
-    wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
+    pool::task_list left; // by an earlier stop(), for a turn that the context was to run
+    {
+      std::lock_guard lock(mutex_);
+      delivery_.abandon(left);
+      left.splice_back(host_.tasks().completed());
+      guard_.reset();
+      wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
+    }
+    while (pool::task_record* t = left.pop_front()) t->end(*t, pool::ending::destroy);
   }
 
 private:

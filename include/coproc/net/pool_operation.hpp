@@ -7,6 +7,7 @@
 #include <coproc/net/record_handler.hpp>
 #include <coproc/net/resolve_options.hpp>
 
+#include <cassert>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -68,17 +69,17 @@ public:
   basic_prepared_call& operator=(basic_prepared_call&&) = delete;
   ~basic_prepared_call() {
     if (record_ == nullptr) return;
-    const keeper core = take_keeper(); // the record's memory goes with it
-    record_->store->recycle(*record_);
+    const keeper core = take_keeper();
+    recycle(*record_);
   }
 
   /// Binds a handler of signature void(std::exception_ptr[, R]) and submits. Completes exactly once, never inside.
   template <class R, class Handler>
   void start(Handler&& handler) && {
     static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
-    const keeper core = take_keeper(); // from submit on, another thread may complete it and destroy what owns this object
+    const keeper core = find_pool(); // from submit on, another thread may complete it and destroy what owns this object
     pool::task_record& t = *std::exchange(record_, nullptr);
-    if (t.encumbered || !core) [[unlikely]] return fail<R>(core.get(), t, std::move(handler));
+    if (t.encumbered || !core || !t.store->is_own_process()) [[unlikely]] return fail<R>(core.get(), t, std::move(handler));
     try {
       if (auto slot = net::get_associated_cancellation_slot(handler); slot.is_connected())
         slot.assign([weak = core->weak_from_this(), &t, ticket = t.ticket.load(std::memory_order_relaxed)](
@@ -106,14 +107,23 @@ private:
 
   explicit basic_prepared_call(pool::task_record& t) noexcept : record_(&t) {}
 
-  // Null if the pool is gone, and the call was made within a turn of it.
   keeper take_keeper() const noexcept {
     keeper* const p = std::launder(reinterpret_cast<keeper*>(record_->near_handler));
     keeper core = std::move(*p);
     std::destroy_at(p);
-    if (core) return core;
+    return core;
+  }
+
+  // Null if it is gone, and the call was made within a turn of it.
+  keeper find_pool() const noexcept {
+    if (keeper core = take_keeper()) return core;
     if (Core* const here = Core::in_turn_with(*record_->store)) return keeper(std::shared_ptr<void>(), here);
     return std::static_pointer_cast<Core>(record_->store->owner());
+  }
+
+  // Made here and dropped or started in a forked copy of this process, it stays what it is there.
+  static void recycle(pool::task_record& t) noexcept {
+    if (t.store->is_own_process()) t.store->recycle(t);
   }
 
   // Who else starts a call holds the pool: only a coroutine may come too late.
@@ -121,6 +131,7 @@ private:
   static net::any_io_executor executor_for(const Core* core, const Handler& handler) {
     if constexpr (std::is_same_v<net::associated_executor_t<Handler>, net::any_io_executor>)
       if (core == nullptr) return net::get_associated_executor(handler);
+    assert(core != nullptr);
     return core->executor();
   }
 
@@ -128,9 +139,11 @@ private:
   template <class R, class Handler>
   static void fail(const Core* core, pool::task_record& t, Handler&& handler) {
     completion<Handler> c(std::move(handler), executor_for(core, handler), work_tracking::elsewhere);
-    std::exception_ptr why = t.encumbered ? std::move(t.cold().unprepared)
-                                          : std::make_exception_ptr(pool_error(make_error_code(errc::pool_closed)));
-    t.store->recycle(t);
+    std::exception_ptr why = std::move(t.encumbered ? t.cold().unprepared : nullptr);
+    if (!why)
+      why = std::make_exception_ptr(t.store->is_own_process() ? pool_error(make_error_code(errc::pool_closed))
+                                                              : Core::wrong_process());
+    recycle(t);
     detail::post_result<R>(std::move(c), std::move(why));
   }
 

@@ -53,8 +53,8 @@ private:
 ///
 /// Unlocking is a plain store: an atomic operation would wait for the stores before it, which go to cache lines that workers
 /// have. So whoever goes to sleep makes sure, with the heavy fence, that either it sees the lock open or the holder sees it asleep.
-/// Sleepers wait for `asleep_` to become 0. While there are any, it is 1, or one has been woken that will set it: it does so
-/// before each try, and leaves it set when it has got the lock, for it may not have been the only one.
+/// Sleepers wait for `asleep_` to become 0. While there are any, it is 1, or a wake-up is on its way to one that will set it: it does
+/// so before each try, and leaves it set when it has got the lock, for it may not have been the only one.
 class mutex {
 public:
   mutex() noexcept { announce_heavy_fences(); }

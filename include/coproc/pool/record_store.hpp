@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/os/lock.hpp>
+#include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/worker_record.hpp>
 
 #include <algorithm>
@@ -58,6 +59,9 @@ public:
     t.ticket.store(t.ticket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
     return t;
   }
+
+  /// False in a forked copy of the process that made the store: there it must not be touched, for its lock may be held for ever.
+  bool is_own_process() const noexcept { return process_.is_own(); }
 
   /// Takes a record back, with whatever it still holds.
   void recycle(Record& t) noexcept {
@@ -165,6 +169,7 @@ private:
   std::vector<chunk> chunks_;
   std::atomic<std::size_t> records_{0};
   std::weak_ptr<void> owner_;
+  process_mark process_;
 };
 
 } // namespace coproc::pool

@@ -145,7 +145,7 @@ struct alignas(64) task_record {
 
   // ---- the handler, where it is small, and the bytes of small arguments and results
   static constexpr std::size_t near_bytes = 32;
-  alignas(std::max_align_t) std::byte near_handler[near_bytes]; // before submission: who keeps the record's pool alive
+  alignas(std::max_align_t) std::byte near_handler[near_bytes]; // before submission: who keeps the pool alive, or null
   std::byte bytes[near_bytes];                  // arguments, until such a result is copied over them
 
   /// The location of inline arguments with `lent` memory: its tag is 0, so a worker finds them inline all the same.
