@@ -121,7 +121,7 @@ private:
     return std::static_pointer_cast<Core>(record_->store->owner());
   }
 
-  // Made here and dropped or started in a forked copy of this process, it stays what it is there.
+  // Not in a forked copy of the process that made the call: the store's lock may be held there for ever.
   static void recycle(pool::task_record& t) noexcept {
     if (t.store->is_own_process()) t.store->recycle(t);
   }
@@ -139,8 +139,10 @@ private:
   template <class R, class Handler>
   static void fail(const Core* core, pool::task_record& t, Handler&& handler) {
     completion<Handler> c(std::move(handler), executor_for(core, handler), work_tracking::elsewhere);
-    std::exception_ptr why = std::move(t.encumbered ? t.cold().unprepared : nullptr);
-    if (!why)
+    std::exception_ptr why;
+    if (t.encumbered)
+      why = std::move(t.cold().unprepared);
+    else
       why = std::make_exception_ptr(t.store->is_own_process() ? pool_error(make_error_code(errc::pool_closed))
                                                               : Core::wrong_process());
     recycle(t);
