@@ -17,13 +17,11 @@ byte inside;
 
 // A full barrier on every CPU: the caller's, then on one after the other.
 inline heavy_fence() {
-#ifndef NO_HEAVY_FENCE
   fence(me);
+#ifndef NO_HEAVY_FENCE
   fence(0);
   fence(1);
   fence(2)
-#else
-  fence(me)
 #endif
 }
 

@@ -425,12 +425,14 @@ TEST_CASE("a call awaited after its pool was destroyed, and before its context i
   std::optional<coproc::process_pool> pool(std::in_place, *io, one_worker);
   auto call = coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return v.size(); }, std::vector<char>(3'000'000));
   pool.reset();
+  const auto handler = std::make_shared<int>(0);
   int ended = 0;
-  net::co_spawn(*io, std::move(call), [&, live = std::make_shared<int>(0)](std::exception_ptr, std::size_t) { ++ended; });
+  net::co_spawn(*io, std::move(call), [&, handler](std::exception_ptr, std::size_t) { ++ended; });
   io->restart();
   io->poll_one();
   io.reset();
   CHECK(ended == 0);
+  CHECK(handler.use_count() == 1);
 }
 
 TEST_CASE("a pool that has gone leaves tasks which end with operation_aborted") {

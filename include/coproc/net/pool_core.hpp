@@ -27,6 +27,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <utility>
 
 namespace coproc {
 
@@ -186,15 +187,14 @@ public:
   void context_shutting_down() noexcept override {
     stop(false);
     if (!is_own_process()) return;
-    pool::task_list left; // by an earlier stop(), for a turn that the context was to run
+    pool::task_list left; // since an earlier stop(), for a turn that the context was to run
     {
       std::lock_guard lock(mutex_);
-      delivery_.abandon(left);
-      left.splice_back(host_.tasks().completed());
+      left = take_undelivered();
       guard_.reset();
       wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
     }
-    while (pool::task_record* t = left.pop_front()) t->end(*t, pool::ending::destroy);
+    end_all(left, pool::ending::destroy);
   }
 
 private:
@@ -545,6 +545,17 @@ private:
     return gate_;
   }
 
+  // Under the mutex.
+  pool::task_list take_undelivered() noexcept {
+    pool::task_list all = std::exchange(host_.tasks().completed(), {});
+    delivery_.abandon(all);
+    return all;
+  }
+
+  static void end_all(pool::task_list& tasks, pool::ending how) noexcept {
+    while (pool::task_record* t = tasks.pop_front()) t->end(*t, how);
+  }
+
   void stop(bool complete_handlers) noexcept {
     if (!is_own_process()) return;
     pool::task_list done;
@@ -553,15 +564,14 @@ private:
       if (stopped_) return;
       stopped_ = true;
       host_.begin_end();
-      done.splice_back(host_.tasks().completed());
-      delivery_.abandon(done);
+      done = take_undelivered();
       net::error_code ignored;
       wait_->cancel(ignored);
       if (wait_->is_open()) wait_->release();
       call_off_guard();
     }
     host_.finish_end();
-    while (pool::task_record* t = done.pop_front()) t->end(*t, complete_handlers ? pool::ending::post : pool::ending::destroy);
+    end_all(done, complete_handlers ? pool::ending::post : pool::ending::destroy);
     if (complete_handlers && gate_) gate_->open();
   }
 

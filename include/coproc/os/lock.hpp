@@ -86,10 +86,7 @@ private:
         asleep_.store(1, std::memory_order_relaxed);
         const bool fenced = heavy_fence();
         if (try_lock()) break;
-        if (fenced)
-          futex_wait(asleep_, 1);
-        else
-          futex_wait(asleep_, 1, std::chrono::milliseconds(1));
+        futex_wait(asleep_, 1, fenced ? std::chrono::nanoseconds::max() : std::chrono::milliseconds(1));
       }
     }
     errno = saved_errno;
