@@ -130,15 +130,14 @@ arm bare_child_memory() {
 
 // ---- idleness
 
-/// How often these processes, all their threads included, were put on a CPU after having waited.
-double context_switches(const std::vector<pid_t>& processes) {
+/// How often these processes, all their threads included, have waited, and so were woken. Not how often they lost the CPU to others.
+double waits(const std::vector<pid_t>& processes) {
   double sum = 0;
   for (const pid_t pid : processes)
     for (const auto& thread : std::filesystem::directory_iterator(fmt::format("/proc/{}/task", pid))) {
       std::ifstream status(thread.path() / "status");
       for (std::string line; std::getline(status, line);)
-        if (line.starts_with("voluntary_ctxt_switches:") || line.starts_with("nonvoluntary_ctxt_switches:"))
-          sum += std::atof(line.c_str() + line.find(':') + 1);
+        if (line.starts_with("voluntary_ctxt_switches:")) sum += std::atof(line.c_str() + line.find(':') + 1);
     }
   return sum;
 }
@@ -160,10 +159,10 @@ arm idleness(std::string name, int workers, int seconds) {
       others.erase(others.begin());
       timer.expires_after(std::chrono::seconds(seconds));
       timer.async_wait([](net::error_code) {});
-      const double switches = context_switches(others), cpu = cpu_seconds(others), own = context_switches(self);
+      const double waited = waits(others), cpu = cpu_seconds(others), own = waits(self);
       run_to_end(*io, {});
-      const double own_after = context_switches(self);
-      return {context_switches(others) - switches, (cpu_seconds(others) - cpu) * 1e9, own_after - own};
+      const double own_after = waits(self);
+      return {waits(others) - waited, (cpu_seconds(others) - cpu) * 1e9, own_after - own};
     };
   };
   return {std::move(name), set_up, 1, true};

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // How a sleeping front end hears of results (rule W2): two workers, one of which may be stopped for ever (SIGSTOP) or
 // die at any step. Every worker has its own armed word, written by the parent alone, and its own edge-triggered
-// eventfd. All tasks are issued before the front end sleeps; work that arrives while it sleeps is left to drainer.pml.
+// eventfd. All tasks are issued before the front end sleeps; work that arrives while it sleeps is left to drainer.pml. Once
+// the clock may wake it, before a result is there or after: then it asks nobody to ring until it is about to sleep again.
 
 #define WORKERS 2
 #define SLOTS 2
@@ -169,6 +170,11 @@ inline arm() {
 #endif
 }
 
+inline silence() {
+  store(PARENT, ARMED(0), 0);
+  store(PARENT, ARMED(1), 0)
+}
+
 #define all_drained (drained[0] == tasks_of(0) && drained[1] == tasks_of(1))
 
 // A stopped worker owes nothing but what it has published, and that only if it was stopped after it had rung.
@@ -179,6 +185,14 @@ inline arm() {
 inline wait_for_event() {
   if
   :: atomic { bell[0] || bell[1] || death -> bell[0] = false; bell[1] = false; buried = death; death = false }
+#ifdef SHARED_ARMED_WORD
+#elif defined(SILENCE_AFTER_ARM)
+  :: !alarmed -> alarmed = true
+#else
+  :: !alarmed ->
+     alarmed = true;
+     silence()
+#endif
   :: nothing_to_hear -> break
   fi
 }
@@ -211,7 +225,7 @@ inline bury() {
 
 active proctype parent() {
   byte arm_epoch;
-  bool success, buried;
+  bool success, buried, alarmed;
 
   atomic {
     mem[STATE(0, 0)] = word(0, READY);
@@ -232,6 +246,12 @@ active proctype parent() {
      :: all_drained -> break
      :: else -> arm()
      fi;
+#ifdef SILENCE_AFTER_ARM
+     if
+     :: alarmed -> silence()
+     :: else
+     fi;
+#endif
      if
 #ifndef NO_RECHECK
      :: oldest_is_done(0) || oldest_is_done(1)  // the armed words stay: who has not rung for them rings once in vain

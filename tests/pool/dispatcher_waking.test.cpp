@@ -313,6 +313,57 @@ TEST_CASE("in a sleep that the clock ends, whoever gets work and had none rings,
   CHECK(armed(busy) == 1'001);
 }
 
+TEST_CASE("the first result is due when the oldest task that runs will have taken as long as the others did") {
+  pool_bench b({.max_workers = 3, .usable_cpus = 3});
+  const auto x = b.live_worker(0), y = b.live_worker(1);
+  b.live_worker(2);
+  b.advance(1s);
+  b.teach(x, 100'000);
+  const auto due = [&] { return b.d.waking().first_due(b.now); };
+  CHECK(due() == pool::time_point::max()); // nobody works
+  b.submit(0);
+  const auto first = b.now;
+  const auto expected = due() - first;
+  CHECK(expected > 99us);
+  CHECK(expected < 101us);
+  b.now += 30us;
+  b.submit(1);
+  const auto second = b.now;
+  CHECK(due() == first + expected);
+  SECTION("overdue ones say nothing any more") {
+    b.now = first + expected;
+    CHECK(due() == second + expected);
+    b.now = second + expected;
+    CHECK(due() == pool::time_point::max());
+  }
+  SECTION("nor does anybody while the workers alone can keep all CPUs busy") {
+    b.submit(2);
+    CHECK(due() == pool::time_point::max());
+  }
+  SECTION("and short tasks are spun for anyway") {
+    b.worker(x).run_one();
+    b.worker(y).run_one();
+    b.turn();
+    b.teach(x, 10'000);
+    b.submit(3);
+    CHECK(due() == pool::time_point::max());
+  }
+}
+
+TEST_CASE("a front end that the clock has woken takes back what it asked for, and asks again before the next sleep") {
+  pool_bench b({.max_workers = 1});
+  const auto w = b.live_worker(0);
+  b.submit(0);
+  const auto& armed = b.record(w).mailbox().doorbell.armed;
+  b.d.waking().arm(7);
+  REQUIRE(armed.load() == 7);
+  b.d.waking().disarm();
+  b.d.waking().silence();
+  CHECK(armed.load() == 0);
+  b.d.waking().arm(8);
+  CHECK(armed.load() == 8);
+}
+
 TEST_CASE("tasks with a worker of their own that a pump publishes count for the quick submissions after it") {
   pool_bench b({.max_workers = 1, .max_queue = 1'000});
   const auto w = b.live_worker(0);

@@ -8,6 +8,7 @@
 #include "fake_workers.hpp"
 
 #include <coproc/pool/bell_moderation.hpp>
+#include <coproc/pool/early_wake.hpp>
 #include <coproc/pool/fork_server.hpp>
 
 #include <fmt/format.h>
@@ -53,7 +54,7 @@ struct simulated_worker : hand_worker {
   std::uint32_t epoch = 0;
   std::uint64_t last_rung = 0, turn = 0; ///< the scheduled step has this number; others are void
   int lost = 0, status = 0;
-  pool::time_point body_ends{};
+  pool::time_point body_begins{}, body_ends{};
 };
 
 class simulator {
@@ -118,7 +119,7 @@ public:
 
   bool failed() const { return !failures.empty(); }
   std::vector<std::string> failures;
-  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0;
+  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0, early_wakes = 0;
   std::array<std::uint64_t, 7> outcomes{};
 
 private:
@@ -306,6 +307,10 @@ private:
     if (token_ != token::armed) return;
     token_ = token::polling;
     d_.waking().disarm();
+    if (!bells_.slept_silently() && early_wake_.woken(now_)) {
+      ++early_wakes;
+      d_.waking().silence();
+    }
     until_look_ = 0;
     post_turn();
   }
@@ -317,6 +322,7 @@ private:
     const std::size_t n = d_.drain(chance(0.2) ? 1 + below(5) : 256, now_);
     moved += n;
     bells_.moved(n);
+    if (n != 0) early_wake_.came();
     if (look) d_.tick(now_);
     d_.pump(now_);
     flush();
@@ -333,12 +339,17 @@ private:
       token_ = token::idle;
       return;
     }
+    if (early_wake_.watching(now_)) return post_turn();
     const auto pause = bells_.pause(d_.waking().workload());
     const bool silent = pause.count() != 0;
+    auto alarm = pool::time_point::max();
     if (silent) {
       ++silent_sleeps;
+      alarm = now_ + pause;
       d_.waking().arm_idle(++arm_epoch_);
     } else {
+      alarm = early_wake_.alarm(now_, d_.waking().first_due(now_));
+      if (alarm == now_) return post_turn();
       d_.waking().arm(++arm_epoch_);
       if (d_.waking().any_head_done()) {
         d_.waking().disarm();
@@ -347,7 +358,7 @@ private:
     }
     bells_.sleeps(silent);
     token_ = token::armed;
-    set_timer(silent ? std::min(now_ + pause, d_.next_deadline()) : d_.next_deadline());
+    set_timer(std::min(alarm, d_.next_deadline()));
     if (!deaths_.empty() || !mail_.empty() || (server_gone_ && !server_gone_known_) || timer_fired_)
       woken(); // level-triggered
   }
@@ -564,12 +575,14 @@ private:
       if (w.entry() != w.name) fail("a slot was rewritten under a running task");
       w.next = at::body;
       const duration length = body_length(w);
+      w.body_begins = now_;
       w.body_ends = pool::after(now_, length);
       return length == unlimited ? -1ns : length;
     }
     case at::body: return body(w);
     case at::result:
       std::memcpy(s.bytes, &w.name, sizeof w.name);
+      s.entry.store(static_cast<std::uint64_t>((now_ - w.body_begins) / 1ns)); // 0: not measured
       s.location.store(shm::packed_location{static_cast<std::uint64_t>(shm::result_kind::value_inline), 0}.pack());
       s.length.store(sizeof w.name);
       w.next = at::done;
@@ -789,6 +802,7 @@ private:
   int until_look_ = 0;
   std::uint64_t arm_epoch_ = 0, timer_number_ = 0;
   pool::bell_moderation bells_;
+  pool::early_wake early_wake_;
   pool::time_point timer_at_ = pool::time_point::max();
   bool timer_fired_ = false;
   std::vector<std::uint64_t> deaths_; // pidfds that have fired

@@ -15,6 +15,7 @@
 #include <coproc/os/lock.hpp>
 #include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/drainer_spin.hpp>
+#include <coproc/pool/early_wake.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
@@ -303,7 +304,12 @@ private:
       token_ = token::polling;
       host_.tasks().waking().disarm();
       look_at_ = pool::clock_now();
-      if (!bells_.slept_silently()) spin_.slept(look_at_ - armed_at_); // else it says nothing about tasks
+      if (!bells_.slept_silently()) { // else it says nothing about tasks
+        if (early_wake_.woken(look_at_))
+          host_.tasks().waking().silence();
+        else
+          spin_.slept(look_at_ - armed_at_);
+      }
     }
     turn();
   }
@@ -383,7 +389,10 @@ private:
     const std::size_t ended = take_completed();
     bells_.moved(moved);
     if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
-    if (moved != 0) spin_.end();
+    if (moved != 0) {
+      spin_.end();
+      early_wake_.came();
+    }
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
       if (!looked_) { // a death may have been waiting to be seen, and nobody else is
@@ -396,7 +405,7 @@ private:
       if (host_.over() && gate_) gate_->open();
       return step::end;
     }
-    if (spin_.go_on(now, tasks.waking())) {
+    if (spin_.go_on(now, tasks.waking(), early_wake_.watching(now))) {
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
@@ -471,7 +480,7 @@ private:
     const turn_mark previous_;
   };
 
-  // False: a worker was faster, go on polling.
+  // False: a worker was faster, or is about to be through: go on polling.
   bool arm() {
     auto& tasks = host_.tasks();
     auto& waking = tasks.waking();
@@ -481,13 +490,15 @@ private:
     if (silent) {
       waking.arm_idle(++arm_epoch_);
     } else {
+      const auto alarm = early_wake_.alarm(now, waking.first_due(now));
+      if (alarm == now) return false;
       waking.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
       if (waking.any_head_done()) {
         waking.disarm();
         return false;
       }
-      host_.set_timer(tasks.next_deadline());
+      host_.set_timer(std::min(tasks.next_deadline(), alarm));
     }
     delivery_.between_handlers(); // as in advance()
     armed_at_ = now;
@@ -595,6 +606,7 @@ private:
   pool::drainer_spin spin_;
   bool looked_ = false; // since the pool was idle
   pool::bell_moderation bells_;
+  pool::early_wake early_wake_;
   std::shared_ptr<trace_sink> sink_;
   std::shared_ptr<shutdown_gate> gate_;
   std::optional<Timer> guard_;

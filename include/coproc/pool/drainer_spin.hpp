@@ -20,13 +20,13 @@ public:
   drainer_spin(std::chrono::nanoseconds limit, std::chrono::nanoseconds busy_poll) noexcept
       : gate_(limit), busy_poll_(busy_poll) {}
 
-  /// May the drainer go on spinning at `now`? Under the mutex: takes down what to look at.
+  /// May the drainer go on spinning at `now`? `due`: a result is, so it may. Under the mutex: takes down what to look at.
   template <class Waking>
-  bool go_on(time_point now, const Waking& waking) noexcept {
+  bool go_on(time_point now, const Waking& waking, bool due) noexcept {
     const auto spun = now - std::min(now, since_);
     const bool busy_poll = spun < busy_poll_;
-    const bool may = busy_poll || (spun < spin_limit && gate_.worthwhile());
-    if (!may || !waking.worth_spinning(current_cpu(), busy_poll)) return false;
+    const bool may = busy_poll || due || (spun < spin_limit && gate_.worthwhile());
+    if (!may || !waking.worth_spinning(current_cpu(), busy_poll || due)) return false;
     begins_ = since_ == time_point::max();
     if (begins_) since_ = clock_uses_ == 0 ? now : clock_now();
     heads_.clear();

@@ -93,11 +93,28 @@ public:
     return any;
   }
 
+  /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or the
+  /// workers alone can keep all CPUs busy.
+  time_point first_due(time_point now) const noexcept {
+    const double task_ns = fleet_.pace.task_ns();
+    if (task_ns < spun_for_ns) return time_point::max();
+    time_point first = time_point::max();
+    unsigned busy = 0;
+    each_active([&](const auto& w) {
+      if (w.load() == 0) return;
+      ++busy;
+      if (w.head_since == time_point::max()) return;
+      const auto due = w.head_since + std::chrono::nanoseconds(static_cast<std::int64_t>(task_ns));
+      if (due > now) first = std::min(first, due);
+    });
+    return busy < fleet_.limits().usable_cpus ? first : time_point::max();
+  }
+
   /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
-  /// CPU than `cpu`, run short tasks, or any if it takes a busy poll? Never while the workers alone can keep all CPUs
-  /// busy: the spinner would take one from them.
-  bool worth_spinning(int cpu, bool busy_poll) const noexcept {
-    if (!busy_poll && fleet_.pace.task_ns() >= 40'000) return false;
+  /// CPU than `cpu`, run short tasks, or `any_tasks`? Never while the workers alone can keep all CPUs busy: the spinner
+  /// would take one from them.
+  bool worth_spinning(int cpu, bool any_tasks) const noexcept {
+    if (!any_tasks && fleet_.pace.task_ns() >= spun_for_ns) return false;
     bool any = false;
     unsigned busy = 0;
     each_active([&](const auto& w) {
@@ -134,6 +151,11 @@ public:
 
   /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
   void disarm() noexcept { arm_epoch_ = 0; }
+
+  /// And if nobody has rung yet, none needs to any more.
+  void silence() noexcept {
+    each_active([](auto& w) { w.arm(0); });
+  }
 
   /// Before a task is published to `w`, perhaps while the front end sleeps: armed after READY, it could be through and not ring.
   void before_ready(worker_record& w) noexcept {
@@ -177,6 +199,8 @@ public:
   }
 
 private:
+  static constexpr double spun_for_ns = 40'000; // tasks below: about a wake-up
+
   Fleet& fleet_;
   active_seats active_;
   std::uint64_t arm_epoch_ = 0; // 0: the front end polls

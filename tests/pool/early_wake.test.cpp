@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: BSL-1.0
+// When the clock wakes the front end ahead of a result, and when it no longer tries.
+#include <coproc/pool/early_wake.hpp>
+
+#include <catch2/catch.hpp>
+
+#include <vector>
+
+using coproc::pool::early_wake;
+using namespace std::chrono_literals;
+
+namespace {
+
+constexpr auto never = early_wake::time_point::max();
+constexpr early_wake::time_point begin{1h};
+
+// Plays a task that was thought to take `expected`, from the moment when the front end would sleep. True: the result was
+// there while the front end watched.
+bool caught(early_wake& e, std::chrono::nanoseconds expected, std::chrono::nanoseconds takes) {
+  const auto alarm = e.alarm(begin, begin + expected);
+  if (alarm == never) return false;
+  if (alarm != begin && !e.woken(std::min(alarm, begin + takes))) return false; // a bell was faster
+  const bool in_time = e.watching(begin + takes);
+  if (in_time) e.came();
+  return in_time;
+}
+
+} // namespace
+
+TEST_CASE("the clock wakes it some time before the result is due, and it watches until some time after") {
+  early_wake e;
+  const auto due = begin + 100us;
+  const auto alarm = e.alarm(begin, due);
+  CHECK(alarm == begin + 60us);
+  CHECK_FALSE(e.watching(begin + 59us));
+  CHECK(e.woken(alarm));
+  CHECK(e.watching(alarm));
+  CHECK(e.watching(due + 24us));
+  CHECK_FALSE(e.watching(due + 25us));
+  e.came();
+  CHECK_FALSE(e.watching(due));
+}
+
+TEST_CASE("too late to sleep: it watches at once") {
+  early_wake e;
+  CHECK(e.alarm(begin, begin + 50us) == begin);
+  CHECK(e.watching(begin));
+  CHECK(e.watching(begin + 74us));
+  CHECK_FALSE(e.watching(begin + 75us));
+}
+
+TEST_CASE("a wake-up that comes late leaves some time to look") {
+  early_wake e;
+  REQUIRE(e.alarm(begin, begin + 100us) == begin + 60us);
+  CHECK(e.woken(begin + 1ms));
+  CHECK(e.watching(begin + 1ms + 24us));
+  CHECK_FALSE(e.watching(begin + 1ms + 25us));
+}
+
+TEST_CASE("no alarm where nobody knows when, where it is overdue, and where a wake-up is next to nothing") {
+  early_wake e;
+  CHECK(e.alarm(begin, never) == never);
+  CHECK(e.alarm(begin, begin) == never);
+  CHECK(e.alarm(begin, begin - 1us) == never);
+  CHECK(e.alarm(begin, begin + 2ms + 1ns) == never);
+  CHECK(e.alarm(begin, begin + 2ms) != never);
+}
+
+TEST_CASE("one that another event has woken has no alarm any more") {
+  early_wake e;
+  REQUIRE(e.alarm(begin, begin + 100us) == begin + 60us);
+  CHECK_FALSE(e.woken(begin + 59us));
+  CHECK_FALSE(e.watching(begin + 60us));
+  CHECK_FALSE(e.woken(begin + 61us));
+}
+
+TEST_CASE("results that come when they are due are caught, each of them") {
+  early_wake e;
+  for (int i = 0; i != 100; ++i) CHECK(caught(e, 100us, i % 2 == 0 ? 90us : 110us));
+}
+
+TEST_CASE("after results that were not there in time, or long before, the next ones are left to the bells, more each time") {
+  const auto took = GENERATE(std::chrono::nanoseconds(200us), std::chrono::nanoseconds(20us));
+  early_wake e;
+  std::vector<int> tried;
+  for (int i = 0; i != 2'000; ++i)
+    if (const auto alarm = e.alarm(begin, begin + 100us); alarm != never) {
+      tried.push_back(i);
+      e.woken(std::min(alarm, begin + took)); // 200 us: watches in vain
+    }
+  REQUIRE(tried.size() > 9);
+  for (std::size_t n = 1; n != tried.size(); ++n) CHECK(tried[n] - tried[n - 1] == 1 + (1 << std::min<std::size_t>(n - 1, 8)));
+  SECTION("until one comes when it is due") {
+    while (e.alarm(begin, begin + 100us) == never) {
+    }
+    REQUIRE(e.woken(begin + 60us));
+    e.came();
+    for (int i = 0; i != 100; ++i) CHECK(caught(e, 100us, 100us));
+  }
+}
