@@ -5,6 +5,7 @@
 #pragma once
 
 #include <coproc/error.hpp>
+#include <coproc/os/cache.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -17,17 +18,6 @@ namespace coproc {
 namespace detail {
 
 class far_memory;
-
-/// Its last reader may have been on another CPU: the line is taken away from there while others are written, not when whatever
-/// publishes them has to wait for it. (g++ makes a prefetch for reading of __builtin_prefetch(p, 1), unless told that there is
-/// another. x86-64 processors that have none, but for the very first, do nothing.)
-inline void prefetch_for_writing(std::byte* p) noexcept {
-#if defined(__x86_64__)
-  asm volatile("prefetchw %0" : : "m"(*p));
-#else
-  __builtin_prefetch(p, 1);
-#endif
-}
 
 } // namespace detail
 
@@ -58,7 +48,7 @@ public:
       throw pool_error(make_error_code(errc::payload_too_large));
     std::byte* to = claim(padding + n);
     for (std::size_t i = 0; i != padding; ++i) to[i] = std::byte{0};
-    if (n >= 4096) detail::prefetch_for_writing(to + padding + n - 1);
+    if (n >= 4096) os::prefetch_for_writing(to + padding + n - 1); // else whatever publishes it would wait for this line
     if (n != 0) std::memcpy(to + padding, from, n);
     return *this;
   }

@@ -6,6 +6,7 @@
 
 #include <coproc/codec/call.hpp>
 #include <coproc/options.hpp>
+#include <coproc/os/cache.hpp>
 #include <coproc/pool/first_look.hpp>
 #include <coproc/pool/fork_generation.hpp>
 #include <coproc/pool/spin.hpp>
@@ -100,7 +101,16 @@ private:
     if (lends && views->has_open_loan()) [[unlikely]]
       at.tag = shm::result_tag{in_file_ ? shm::result_kind::views_in_file : shm::result_kind::views_inline,
                                views->close_loan()}.pack();
+    if (result.size() > shm::first_line_bytes && !shm::has_work(m_.at(cursor_ + 1), cursor_ + 1))
+      demote_result(s, result.size()); // the front end is likely to wait for it
     shm::finish(s, cursor_, at, result.size(), timed ? time_since(began) : not_timed());
+  }
+
+  void demote_result(const shm::slot& s, std::size_t bytes) noexcept {
+    if (in_file_)
+      os::each_outer_line(results_.begin(), bytes, os::demote);
+    else
+      shm::demote_further_bytes(s, bytes);
   }
 
   // Of short tasks only every sixteenth is timed: two looks at the clock take as long as the shortest.
@@ -114,12 +124,10 @@ private:
     return 0;
   }
 
-  // Both ends lie in the front end's cache, and are fetched at once rather than one after the other.
+  // At once, rather than one after the other as they are read.
   std::span<const std::byte> in_segment(const shm::packed_location& where, std::uint64_t length) {
     const auto bytes = policy_.segment(static_cast<std::uint32_t>(where.tag)).subspan(where.offset, length);
-    __builtin_prefetch(bytes.data());
-    __builtin_prefetch(bytes.data() + std::min<std::size_t>(length, 64));
-    __builtin_prefetch(bytes.data() + length - (length != 0));
+    os::each_outer_line(bytes.data(), length, [](const std::byte* p) { __builtin_prefetch(p); });
     return bytes;
   }
 

@@ -3,6 +3,7 @@
 // whatever it wrote. Nothing here makes a system call. Front end, under the dispatcher's mutex.
 #pragma once
 
+#include <coproc/os/cache.hpp>
 #include <coproc/pool/result_account.hpp>
 #include <coproc/pool/task_record.hpp>
 #include <coproc/shm/sleep.hpp>
@@ -147,7 +148,14 @@ public:
     homebound += t.home >= 0;
     dirty = true;
     const std::size_t inline_length = t.arguments_inline() ? t.call.length : 0;
-    shm::publish(mailbox().at(seq), seq, t.call, t.inline_bytes(inline_length));
+    shm::slot& s = mailbox().at(seq);
+    const bool awaited = unfinished_ == 1; // who has another task to go on with fetches these lines sooner from where they are
+    if (awaited && t.needs_segments()) demote_arguments(t);
+    shm::publish(s, seq, t.call, t.inline_bytes(inline_length));
+    if (awaited && inline_length > shm::first_line_bytes) {
+      shm::demote_further_bytes(s, inline_length);
+      os::demote(&s);
+    }
   }
 
   /// Takes `t` back unless the worker has begun it. The slot stays occupied until the worker acknowledges.
@@ -299,6 +307,11 @@ public:
   }
 
 private:
+  static void demote_arguments(task_record& t) noexcept {
+    const shm::argument_block& block = t.cold().block;
+    if (block) os::each_outer_line(block.data(), t.call.length, os::demote);
+  }
+
   // Slots come from another CPU's cache, records of a pool with many tasks from a far one: on their way while others are seen to.
   void look_ahead(std::uint64_t seq) const noexcept {
     __builtin_prefetch(&mailbox().at(seq + 6).state);

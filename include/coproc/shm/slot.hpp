@@ -9,6 +9,7 @@
 // order, after it has consumed DONE; a revoked slot stays occupied until acknowledged, or the cursors would diverge.
 #pragma once
 
+#include <coproc/os/cache.hpp>
 #include <coproc/shm/mailbox.hpp>
 #include <coproc/shm/store.hpp>
 
@@ -82,6 +83,14 @@ struct packed_length {
 struct call_header {
   std::uint64_t entry = 0, location = 0, length = 0, limit_ns = 0;
 };
+
+/// So many bytes lie beside the state word.
+inline constexpr std::size_t first_line_bytes = os::cache_line - offsetof(slot, bytes);
+
+/// The other side waits for so many bytes: the lines of those that do not.
+inline void demote_further_bytes(const slot& s, std::size_t length) noexcept {
+  for (std::size_t at = first_line_bytes; at < length; at += os::cache_line) os::demote(s.bytes + at);
+}
 
 // ---- front end ----
 
