@@ -4,6 +4,9 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <chrono>
+
 using namespace std::chrono_literals;
 using coproc::pool::spin_gate;
 
@@ -33,6 +36,24 @@ TEST_CASE("two fruitless spins end it, a success or a short sleep begins it agai
   }
   gate.slept(1ms);
   CHECK(gate.worthwhile());
+}
+
+TEST_CASE("after a sleep that twice the limit would have caught, a spin lasts so long, until another sleep") {
+  spin_gate gate(2ms);
+  const auto spun = [&] {
+    const auto begin = std::chrono::steady_clock::now();
+    CHECK_FALSE(gate.until([] { return false; }));
+    return std::chrono::steady_clock::now() - begin;
+  };
+  gate.slept(3999us);
+  CHECK(spun() >= 4ms);
+  gate.success();
+  CHECK(spun() >= 4ms);
+  gate.slept(4ms);
+  std::chrono::nanoseconds least = 1h;
+  for (int i = 0; i != 5; ++i) least = std::min<std::chrono::nanoseconds>(least, spun()); // it may lose its CPU
+  CHECK(least < 4ms);
+  CHECK(least >= 2ms);
 }
 
 TEST_CASE("a spin ends when its predicate says so, or at the limit") {

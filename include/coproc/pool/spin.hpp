@@ -51,7 +51,7 @@ bool spin_until(Predicate done, std::chrono::nanoseconds limit) noexcept {
 
 class spin_gate {
 public:
-  /// `limit`: how long one spin may last; 0 never spins (one usable CPU).
+  /// `limit`: how long one spin may last, or twice as long where that would have been enough; 0 never spins (one usable CPU).
   explicit spin_gate(std::chrono::nanoseconds limit) noexcept : limit_(limit) {}
 
   bool worthwhile() const noexcept { return limit_.count() > 0 && fruitless_ < 2; }
@@ -59,13 +59,14 @@ public:
   /// Spins until `done()` or the limit; true if done.
   template <class Predicate>
   bool until(Predicate done) noexcept {
-    return spin_until(done, limit_);
+    return spin_until(done, almost_ ? 2 * limit_ : limit_);
   }
 
   void success() noexcept { fruitless_ = 0; }
 
   /// The wait lasted `idle` in all, and ended in a sleep. A short one would have been caught by spinning.
   void slept(std::chrono::nanoseconds idle) noexcept {
+    almost_ = idle < 2 * limit_;
     if (idle < 3 * limit_)
       fruitless_ = 0;
     else if (fruitless_ < 2)
@@ -75,6 +76,7 @@ public:
 private:
   std::chrono::nanoseconds limit_;
   int fruitless_ = 0;
+  bool almost_ = false; // the last spin that ended in a sleep was but a little too short
 };
 
 } // namespace coproc::pool
