@@ -315,8 +315,7 @@ TEST_CASE("in a sleep that the clock ends, whoever gets work and had none rings,
 
 TEST_CASE("the first result is due when the oldest task that runs will have taken as long as the others did") {
   pool_bench b({.max_workers = 3, .usable_cpus = 3});
-  const auto x = b.live_worker(0), y = b.live_worker(1);
-  b.live_worker(2);
+  const auto x = b.live_worker(0), y = b.live_worker(1), z = b.live_worker(2);
   b.advance(1s);
   b.teach(x, 100'000);
   const auto due = [&] { return b.d.waking().first_due(b.now); };
@@ -339,6 +338,15 @@ TEST_CASE("the first result is due when the oldest task that runs will have take
   SECTION("nor does anybody while the workers alone can keep all CPUs busy") {
     b.submit(2);
     CHECK(due() == pool::time_point::max());
+  }
+  SECTION("one that had to be woken comes later") {
+    b.worker(x).run_one();
+    b.worker(y).run_one();
+    b.turn();
+    CHECK(due() == pool::time_point::max());
+    for (const auto w : {x, y, z}) b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
+    b.submit(3);
+    CHECK(due() == b.now + expected + 25us);
   }
   SECTION("and short tasks are spun for anyway") {
     b.worker(x).run_one();

@@ -75,6 +75,7 @@ TEST_CASE("no spin outlasts its limit, unless it is a busy poll or a result is d
   SECTION("not at all where it may not") {
     drainer_spin spin(0ns, 0ns);
     CHECK_FALSE(spin.go_on(begin, w, false));
+    CHECK_FALSE(spin.go_on(begin, w, true));
   }
   SECTION("nor where the workers say that it is no use") {
     drainer_spin spin(50us, 1ms);

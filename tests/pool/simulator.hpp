@@ -119,7 +119,7 @@ public:
 
   bool failed() const { return !failures.empty(); }
   std::vector<std::string> failures;
-  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0, early_wakes = 0;
+  std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0, caught_early = 0;
   std::array<std::uint64_t, 7> outcomes{};
 
 private:
@@ -307,10 +307,7 @@ private:
     if (token_ != token::armed) return;
     token_ = token::polling;
     d_.waking().disarm();
-    if (!bells_.slept_silently() && early_wake_.woken(now_)) {
-      ++early_wakes;
-      d_.waking().silence();
-    }
+    if (early_wake_.woken(now_)) d_.waking().silence();
     until_look_ = 0;
     post_turn();
   }
@@ -322,6 +319,7 @@ private:
     const std::size_t n = d_.drain(chance(0.2) ? 1 + below(5) : 256, now_);
     moved += n;
     bells_.moved(n);
+    caught_early += n != 0 && early_wake_.watching(now_);
     if (n != 0) early_wake_.came();
     if (look) d_.tick(now_);
     d_.pump(now_);
@@ -342,14 +340,12 @@ private:
     if (early_wake_.watching(now_)) return post_turn();
     const auto pause = bells_.pause(d_.waking().workload());
     const bool silent = pause.count() != 0;
-    auto alarm = pool::time_point::max();
+    const auto alarm = early_wake_.alarm(now_, silent ? pool::time_point::max() : d_.waking().first_due(now_));
+    if (alarm == now_) return post_turn();
     if (silent) {
       ++silent_sleeps;
-      alarm = now_ + pause;
       d_.waking().arm_idle(++arm_epoch_);
     } else {
-      alarm = early_wake_.alarm(now_, d_.waking().first_due(now_));
-      if (alarm == now_) return post_turn();
       d_.waking().arm(++arm_epoch_);
       if (d_.waking().any_head_done()) {
         d_.waking().disarm();
@@ -358,7 +354,7 @@ private:
     }
     bells_.sleeps(silent);
     token_ = token::armed;
-    set_timer(std::min(alarm, d_.next_deadline()));
+    set_timer(std::min(silent ? now_ + pause : alarm, d_.next_deadline()));
     if (!deaths_.empty() || !mail_.empty() || (server_gone_ && !server_gone_known_) || timer_fired_)
       woken(); // level-triggered
   }

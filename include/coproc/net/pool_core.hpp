@@ -304,12 +304,10 @@ private:
       token_ = token::polling;
       host_.tasks().waking().disarm();
       look_at_ = pool::clock_now();
-      if (!bells_.slept_silently()) { // else it says nothing about tasks
-        if (early_wake_.woken(look_at_))
-          host_.tasks().waking().silence();
-        else
-          spin_.slept(look_at_ - armed_at_);
-      }
+      if (early_wake_.woken(look_at_))
+        host_.tasks().waking().silence();
+      else if (!bells_.slept_silently())
+        spin_.slept(look_at_ - armed_at_); // a sleep that the clock was to end says nothing about tasks
     }
     turn();
   }
@@ -388,11 +386,11 @@ private:
     flush(false, wakes);
     const std::size_t ended = take_completed();
     bells_.moved(moved);
-    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     if (moved != 0) {
       spin_.end();
       early_wake_.came();
     }
+    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
     if (ended != 0 || moved != 0) return step::complete;
     if (!host_.busy()) {
       if (!looked_) { // a death may have been waiting to be seen, and nobody else is
@@ -487,11 +485,11 @@ private:
     const auto now = pool::clock_now();
     const auto pause = bells_.pause(waking.workload());
     const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, tasks.next_deadline()));
+    const auto alarm = early_wake_.alarm(now, silent ? pool::time_point::max() : waking.first_due(now));
+    if (alarm == now) return false;
     if (silent) {
       waking.arm_idle(++arm_epoch_);
     } else {
-      const auto alarm = early_wake_.alarm(now, waking.first_due(now));
-      if (alarm == now) return false;
       waking.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
       if (waking.any_head_done()) {

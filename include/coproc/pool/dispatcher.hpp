@@ -292,6 +292,7 @@ private:
     w.deaf_since = time_point::max();
     if (w.unfinished() == 0) {
       w.active_at = now;
+      w.head_woke_it = w.waker.looks_asleep(w.mailbox());
       watchdog_.new_head(w, t, now);
     }
     w.steal_at = w.active_at + steal_after;

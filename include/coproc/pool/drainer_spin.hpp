@@ -25,7 +25,7 @@ public:
   bool go_on(time_point now, const Waking& waking, bool due) noexcept {
     const auto spun = now - std::min(now, since_);
     const bool busy_poll = spun < busy_poll_;
-    const bool may = busy_poll || due || (spun < spin_limit && gate_.worthwhile());
+    const bool may = busy_poll || (due && gate_.enabled()) || (spun < spin_limit && gate_.worthwhile());
     if (!may || !waking.worth_spinning(current_cpu(), busy_poll || due)) return false;
     begins_ = since_ == time_point::max();
     if (begins_) since_ = clock_uses_ == 0 ? now : clock_now();

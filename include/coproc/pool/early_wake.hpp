@@ -22,7 +22,8 @@ public:
   /// The front end is about to sleep until a result comes, the first of them at `due`; max(): nobody knows when. Returns
   /// when the clock should wake it; max(): it should not; `now`: it is too late to sleep, the watch has begun.
   time_point alarm(time_point now, time_point due) noexcept {
-    end_watch();
+    if (std::exchange(watches_, false)) fail(); // in vain
+    early_ = false;
     alarm_ = time_point::max();
     if (due <= now || due - now > farthest) return alarm_;
     if (to_skip_ != 0) {
@@ -35,11 +36,12 @@ public:
     return now;
   }
 
-  /// Awake again; true: by the clock, so the watch begins.
+  /// Awake again; true: by the clock, so the watch begins. Else the clock may end some later sleep for nothing.
   bool woken(time_point now) noexcept {
     const auto alarm = std::exchange(alarm_, time_point::max());
     if (alarm == time_point::max()) return false;
-    if (now < alarm) return fail(), false; // the clock will wake it all the same, for nothing
+    early_ = now < alarm;
+    if (early_) return false;
     watches_ = true;
     watch_until_ = std::max(watch_until_, now + patience);
     return true;
@@ -50,9 +52,8 @@ public:
 
   /// Results came.
   void came() noexcept {
-    if (!watches_) return;
-    watches_ = false;
-    failures_ = 0;
+    if (std::exchange(early_, false)) fail(); // before the alarm
+    if (std::exchange(watches_, false)) failures_ = 0;
   }
 
 private:
@@ -63,15 +64,14 @@ private:
   /// A wake-up is one fiftieth of that.
   static constexpr std::chrono::nanoseconds farthest = 40 * spin_limit;
 
-  void end_watch() noexcept {
-    if (!watches_) return;
-    watches_ = false;
-    fail();
+  void fail() noexcept {
+    to_skip_ = 1u << failures_;
+    failures_ = std::min(failures_ + 1, 8u);
   }
-  void fail() noexcept { to_skip_ = 1u << failures_, failures_ = std::min(failures_ + 1, 8u); }
 
   time_point alarm_ = time_point::max(), watch_until_{};
   bool watches_ = false;
+  bool early_ = false;    // awake before the alarm, for whatever reason
   unsigned failures_ = 0; // in a row
   unsigned to_skip_ = 0;  // sleeps
 };

@@ -171,6 +171,7 @@ public:
     w.stalled = false;
     if (w.status == state::live) w.next_step = time_point::max();
     w.active_at = now;
+    w.head_woke_it = false;
     // At once where it was given more than it should have been, because tasks were shorter until now.
     w.steal_at = !pace.is_short() && w.unfinished() > pace.depth() ? now : now + steal_after;
     watchdog_.look_at_head(w, now);

@@ -54,7 +54,8 @@ public:
   /// `limit`: how long one spin may last, or twice as long where that would have been enough; 0 never spins (one usable CPU).
   explicit spin_gate(std::chrono::nanoseconds limit) noexcept : limit_(limit) {}
 
-  bool worthwhile() const noexcept { return limit_.count() > 0 && fruitless_ < 2; }
+  bool enabled() const noexcept { return limit_.count() > 0; }
+  bool worthwhile() const noexcept { return enabled() && fruitless_ < 2; }
 
   /// Spins until `done()` or the limit; true if done.
   template <class Predicate>

@@ -7,6 +7,7 @@
 #include <coproc/pool/active_seats.hpp>
 #include <coproc/pool/bell_moderation.hpp>
 #include <coproc/pool/head_set.hpp>
+#include <coproc/pool/pace.hpp>
 #include <coproc/pool/worker_record.hpp>
 
 #include <algorithm>
@@ -104,7 +105,8 @@ public:
       if (w.load() == 0) return;
       ++busy;
       if (w.head_since == time_point::max()) return;
-      const auto due = w.head_since + std::chrono::nanoseconds(static_cast<std::int64_t>(task_ns));
+      const auto due = w.head_since + (w.head_woke_it ? pace::wake_up : std::chrono::nanoseconds(0)) +
+                       std::chrono::nanoseconds(static_cast<std::int64_t>(task_ns));
       if (due > now) first = std::min(first, due);
     });
     return busy < fleet_.limits().usable_cpus ? first : time_point::max();

@@ -107,6 +107,7 @@ public:
   time_point head_deadline = time_point::max(); ///< head_since + its timeout
   time_point head_soft_deadline = time_point::max(); ///< head_since + its soft_timeout
   bool head_since_initialized = true;           ///< the worker was initialized by head_since
+  bool head_woke_it = false;                    ///< it slept when the present head was given to it
   time_point active_at{};                       ///< last publication or progress
   time_point steal_at{};                        ///< not before, tasks behind its head may be taken
   time_point measured_at{};                     ///< its memory
