@@ -16,10 +16,8 @@
 namespace coproc {
 
 namespace detail {
-
 class far_memory;
-
-} // namespace detail
+}
 
 /// Appends encoded values. Not thread-safe. The memory belongs to the creator and must outlive the writer.
 /// \par Layout  Values are packed. Only ranges of plain types are aligned, relative to the first byte of the payload,

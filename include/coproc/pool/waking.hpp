@@ -154,7 +154,7 @@ public:
   /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
   void disarm() noexcept { arm_epoch_ = 0; }
 
-  /// And if nobody has rung yet, none needs to any more.
+  /// Woken by the clock, before a result: nobody needs to ring until the next arm().
   void silence() noexcept {
     each_active([](auto& w) { w.arm(0); });
   }
