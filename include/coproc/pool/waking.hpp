@@ -68,12 +68,8 @@ public:
       longest = std::max(longest, w.unfinished());
       shortest = std::min(shortest, w.unfinished());
     });
-    const double task_ns = fleet_.pace.task_ns();
-    const auto time_of = [&](std::size_t tasks) {
-      return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * task_ns));
-    };
     bell_moderation::workload l;
-    if (task_ns < 10'000 && longest >= 8) l.short_backlog = time_of(longest);
+    if (fleet_.pace.task_ns() < 10'000 && longest >= 8) l.short_backlog = time_of(longest);
     if (shortest >= 2 && shortest != shm::ring_slots) l.long_backlog = time_of(shortest - 1);
     if (const unsigned cpus = fleet_.limits().usable_cpus; busy >= cpus)
       l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
@@ -97,16 +93,14 @@ public:
   /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or the
   /// workers alone can keep all CPUs busy.
   time_point first_due(time_point now) const noexcept {
-    const double task_ns = fleet_.pace.task_ns();
-    if (task_ns < spun_for_ns) return time_point::max();
+    if (fleet_.pace.task_ns() < spun_for_ns) return time_point::max();
     time_point first = time_point::max();
     unsigned busy = 0;
     each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
       if (w.head_since == time_point::max()) return;
-      const auto due = w.head_since + (w.head_woke_it ? pace::wake_up : std::chrono::nanoseconds(0)) +
-                       std::chrono::nanoseconds(static_cast<std::int64_t>(task_ns));
+      const auto due = w.head_since + (w.head_woke_it ? pace::wake_up : std::chrono::nanoseconds(0)) + time_of(1);
       if (due > now) first = std::min(first, due);
     });
     return busy < fleet_.limits().usable_cpus ? first : time_point::max();
@@ -202,6 +196,10 @@ public:
 
 private:
   static constexpr double spun_for_ns = 40'000; // tasks below: about a wake-up
+
+  std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept {
+    return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * fleet_.pace.task_ns()));
+  }
 
   Fleet& fleet_;
   active_seats active_;
