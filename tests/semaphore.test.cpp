@@ -228,6 +228,57 @@ TEST_CASE("the context may be destroyed first; permits outlive it too") {
   CHECK(s.try_acquire());
 }
 
+TEST_CASE("an object that was made on a strand may outlive the context, and its permits, too") {
+  std::optional<net::io_context> io(std::in_place);
+  std::optional<semaphore> s(std::in_place, net::make_strand(*io), 1);
+  semaphore::permit permit = s->try_acquire().value();
+  told t;
+  s->async_acquire(t.on_acquire());
+  io->poll();
+  io.reset();
+  CHECK(t.codes.empty());
+  s->async_acquire(t.on_acquire()); // destroyed uninvoked, like those that waited
+  s.reset();
+  permit.release();
+  CHECK(t.codes.empty());
+}
+
+namespace {
+
+// Takes time to be moved, once: by whoever posts it.
+struct slowly_moved {
+  std::atomic<int>& stage;
+  std::atomic<bool>& context_gone;
+
+  slowly_moved(std::atomic<int>& s, std::atomic<bool>& gone) : stage(s), context_gone(gone) {}
+  slowly_moved(slowly_moved&& o) noexcept : stage(o.stage), context_gone(o.context_gone) {
+    int armed = 1;
+    if (!stage.compare_exchange_strong(armed, 2)) return;
+    stage.notify_all();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // so that the other thread would be through by then
+    if (context_gone) stage = 3;
+  }
+  void operator()(net::error_code, semaphore::permit) const { FAIL("called"); }
+};
+
+} // namespace
+
+TEST_CASE("a permit that is given back while the context is destroyed is posted to a living context, or not at all") {
+  std::optional<net::io_context> io(std::in_place);
+  semaphore s(*io, 1);
+  std::optional<semaphore::permit> permit = s.try_acquire();
+  std::atomic<int> stage{0};
+  std::atomic<bool> gone{false};
+  s.async_acquire(slowly_moved(stage, gone));
+  stage = 1;
+  std::thread other([&] { permit.reset(); });
+  stage.wait(1);
+  io.reset();
+  gone = true;
+  other.join();
+  CHECK(stage == 2);
+}
+
 TEST_CASE("coroutines that hold permits for which others wait go with the context") {
   std::optional<net::io_context> io(std::in_place);
   auto witness = std::make_shared<int>();

@@ -27,7 +27,8 @@ namespace coproc {
 /// \par Cancel     any type withdraws an operation that waits: operation_aborted, and a cancelled send has not
 ///                 delivered, a cancelled receive has not consumed
 /// \par Lifetime   destroying the channel drops its messages and completes what waits with operation_aborted. The
-///                 context may be destroyed first: what waits is then destroyed uninvoked.
+///                 context may be destroyed first: what waits is then destroyed uninvoked, and get_executor() is empty
+///                 from then on.
 template <class T>
 class bounded_channel {
   using state = detail::channel_state<T>;

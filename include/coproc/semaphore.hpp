@@ -20,7 +20,8 @@ namespace coproc {
 /// \par Completes  exactly once, never inside the initiating call, on the handler's executor; waiting keeps run() going
 /// \par Cancel     any type withdraws an operation that waits: operation_aborted, and no permit is lost
 /// \par Lifetime   permits may outlive the semaphore and the context. Destroying the semaphore completes what waits
-///                 with operation_aborted; destroying the context first destroys it uninvoked.
+///                 with operation_aborted; destroying the context first destroys it uninvoked, and get_executor() is
+///                 empty from then on.
 template <class Executor>
 class basic_semaphore {
   class state;
@@ -115,6 +116,7 @@ public:
 
   template <class Handler>
   void start_acquire(Handler handler) {
+    if (!this->executor_) return; // the context is gone
     const auto slot = net::get_associated_cancellation_slot(handler);
     auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
     bool granted = false;
@@ -131,20 +133,21 @@ public:
   }
 
   void give_back() {
-    operation_ptr<waiter> next;
-    {
-      std::lock_guard lock(this->mutex_);
-      next = waiters_.pop_front();
-      if (!next) ++free_;
+    std::unique_lock lock(this->mutex_);
+    auto next = waiters_.pop_front();
+    if (!next) {
+      ++free_;
+      return;
     }
-    if (next) coproc::post(std::move(next), net::error_code(), permit(this->shared_from_this()));
+    const typename base::posting scope(*this, lock);
+    coproc::post(std::move(next), net::error_code(), permit(this->shared_from_this()));
   }
 
   void abandon() {
     std::unique_lock lock(this->mutex_);
     abandoned_ = true;
     auto waiting = waiters_.drain();
-    lock.unlock();
+    const typename base::posting scope(*this, lock);
     while (auto op = waiting.pop_front()) waiter::abort(std::move(op));
   }
 

@@ -20,6 +20,8 @@ namespace coproc::detail {
 // outside the lock; T's move constructor runs inside it.
 template <class T>
 class channel_state final : public waitable_state<channel_state<T>> {
+  using posting = typename waitable_state<channel_state<T>>::posting;
+
   struct sender : operation<void(net::error_code)>, waiter_links<sender> {
     sender(typename sender::operation::function f, T&& message) : sender::operation(f), value(std::move(message)) {}
     static void abort(operation_ptr<sender> op) { coproc::post(std::move(op), canceled()); }
@@ -62,10 +64,10 @@ public:
 
   bool try_send(T& value) {
     delivery handed_over;
-    {
-      std::lock_guard lock(this->mutex_);
-      if (!open_ || !put(value, handed_over)) return false;
-    }
+    std::unique_lock lock(this->mutex_);
+    if (!open_ || !put(value, handed_over)) return false;
+    if (!handed_over.to) return true;
+    const posting scope(*this, lock);
     handed_over.post();
     return true;
   }
@@ -73,16 +75,17 @@ public:
   std::optional<T> try_receive() {
     operation_ptr<sender> relieved;
     std::optional<T> message;
-    {
-      std::lock_guard lock(this->mutex_);
-      take(message, relieved);
-    }
-    if (relieved) coproc::post(std::move(relieved), net::error_code());
+    std::unique_lock lock(this->mutex_);
+    take(message, relieved);
+    if (!relieved) return message;
+    const posting scope(*this, lock);
+    coproc::post(std::move(relieved), net::error_code());
     return message;
   }
 
   template <class Handler>
   void start_send(Handler handler, T value) {
+    if (!this->executor_) return; // the context is gone
     const auto slot = net::get_associated_cancellation_slot(handler);
     auto op = make_operation<sender>(std::move(handler), this->executor_, work_tracking::here, std::move(value));
     net::error_code error;
@@ -98,6 +101,7 @@ public:
 
   template <class Handler>
   void start_receive(Handler handler) {
+    if (!this->executor_) return; // the context is gone
     const auto slot = net::get_associated_cancellation_slot(handler);
     auto op = make_operation<receiver>(std::move(handler), this->executor_, work_tracking::here);
     net::error_code error;
@@ -116,7 +120,7 @@ public:
     open_ = false;
     auto refused = senders_.drain();
     auto ended = receivers_.drain();
-    lock.unlock();
+    const posting scope(*this, lock);
     while (auto op = refused.pop_front()) coproc::post(std::move(op), make_error_code(errc::channel_closed));
     while (auto op = ended.pop_front()) coproc::post(std::move(op), net::error_code(), nothing());
   }
@@ -128,7 +132,7 @@ public:
     auto sending = senders_.drain();
     auto receiving = receivers_.drain();
     const auto dropped = std::exchange(buffer_, {});
-    lock.unlock();
+    const posting scope(*this, lock);
     while (auto op = sending.pop_front()) sender::abort(std::move(op));
     while (auto op = receiving.pop_front()) receiver::abort(std::move(op));
   }

@@ -31,6 +31,7 @@ public:
   /// Cancelling the wait ends the wait, not the shutdown.
   template <class Handler>
   void wait(Handler handler) {
+    if (!this->executor_) return; // the context is gone
     const auto slot = net::get_associated_cancellation_slot(handler);
     auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
     op = this->settle_or_wait(&basic_shutdown_gate::waiters_, std::move(op), slot, [&] { return open_; });
@@ -41,7 +42,7 @@ public:
     std::unique_lock lock(this->mutex_);
     open_ = true;
     auto waiting = waiters_.drain();
-    lock.unlock();
+    const typename base::posting scope(*this, lock);
     while (auto op = waiting.pop_front()) coproc::post(std::move(op), std::exception_ptr());
   }
 

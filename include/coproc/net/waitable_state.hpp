@@ -9,6 +9,7 @@
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/waiter_list.hpp>
 
+#include <atomic>
 #include <concepts>
 #include <memory>
 #include <mutex>
@@ -35,7 +36,8 @@ net::any_io_executor executor_of(T&& where) {
 /// Derived has `void drop_waiters() noexcept`, which destroys every waiting operation uninvoked. A Waiter has
 /// `static void abort(operation_ptr<Waiter>)`, which posts operation_aborted.
 /// \par Lifetime  the context may be destroyed before or after the object: handlers that still wait when it goes are
-///                destroyed uninvoked by its shutdown, while those executors exist whose work they count
+///                destroyed uninvoked by its shutdown, while those executors exist whose work they count. From then on
+///                the object has no executor any more, for a strand cannot be destroyed later
 template <class Derived>
 class waitable_state : public std::enable_shared_from_this<Derived>, public shutdown_listener {
 public:
@@ -55,6 +57,24 @@ protected:
 
   explicit waitable_state(net::any_io_executor ex) : executor_(std::move(ex)) {}
   ~waitable_state() = default;
+
+  /// While it lives, so does the context: its shutdown waits. Whoever takes operations out of a line and may be on another
+  /// thread than the context's posts them within one. Releases the lock under which they were taken out.
+  class posting {
+  public:
+    posting(waitable_state& state, std::unique_lock<std::mutex>& lock) noexcept : postings_(state.postings_) {
+      postings_.fetch_add(1, std::memory_order_relaxed);
+      lock.unlock();
+    }
+    posting(const posting&) = delete;
+    posting& operator=(const posting&) = delete;
+    ~posting() {
+      if (postings_.fetch_sub(1, std::memory_order_release) == 1) postings_.notify_all();
+    }
+
+  private:
+    std::atomic<int>& postings_;
+  };
 
   /// Calls attempt() under the lock; when that returns true, gives op back, to be posted by the caller. Otherwise op
   /// waits in the line, from which cancellation of any type withdraws it. attempt() may be called twice.
@@ -95,12 +115,11 @@ protected:
 private:
   template <class Waiter>
   void cancel(line<Waiter> where, waiter_ticket ticket) {
-    operation_ptr<Waiter> op;
-    {
-      std::lock_guard lock(mutex_);
-      op = (static_cast<Derived*>(this)->*where).remove(ticket);
-    }
-    if (op) Waiter::abort(std::move(op));
+    std::unique_lock lock(mutex_);
+    auto op = (static_cast<Derived*>(this)->*where).remove(ticket);
+    if (!op) return;
+    const posting scope(*this, lock);
+    Waiter::abort(std::move(op));
   }
 
   void context_shutting_down() noexcept override {
@@ -109,9 +128,12 @@ private:
       shut_down_ = true;
     }
     static_cast<Derived*>(this)->drop_waiters();
+    for (int n; (n = postings_.load(std::memory_order_acquire)) != 0;) postings_.wait(n, std::memory_order_acquire);
+    executor_ = {};
   }
 
   bool shut_down_ = false;
+  std::atomic<int> postings_{0}; // counted up under the lock
   shutdown_service::registration registration_;
 };
 
