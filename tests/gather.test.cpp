@@ -333,6 +333,31 @@ TEST_CASE("a cancelled gather whose children end well ends well") {
   CHECK(results == std::tuple(1, 2));
 }
 
+TEST_CASE("an empty gather may be cancelled before it has resumed its parent") {
+  net::io_context io(1);
+  const auto empties = []() -> net::awaitable<void> {
+    for (int i = 0; i < 200; ++i) co_await gather(std::vector<net::awaitable<int>>());
+  };
+  const auto fails = []() -> net::awaitable<void> {
+    co_await let_others_run();
+    co_await let_others_run();
+    throw std::runtime_error("on purpose");
+  };
+  bool failed = false;
+  const auto parent = [&]() -> net::awaitable<void> {
+    auto a = empties();
+    auto b = fails();
+    try {
+      co_await gather(std::move(a), std::move(b));
+    } catch (const std::runtime_error&) {
+      failed = true;
+    }
+  };
+  net::co_spawn(net::make_strand(io), parent(), net::detached); // one executor for all
+  io.run();
+  CHECK(failed);
+}
+
 TEST_CASE("gathers nest, and a failure deep down cancels everything") {
   net::io_context io;
   cancellation_type near = cancellation_type::none, far = cancellation_type::none;

@@ -167,6 +167,7 @@ private:
   void finish() { coproc::post(std::move(parent_), this->shared_from_this()); }
 
   void forward(net::cancellation_type type) {
+    if (type == net::cancellation_type::none) return;
     {
       std::lock_guard lock(mutex_);
       forwarded_ = true;
@@ -175,6 +176,7 @@ private:
   }
 
   void cancel(net::cancellation_type type) {
+    if (size_ == 0) return;
     {
       std::lock_guard lock(mutex_);
       if (!launched_) {
