@@ -59,7 +59,7 @@ template <class Executor, class Task>
 net::awaitable<typename Task::result_type> await_on_threads(Executor where, std::shared_ptr<Task> task) {
   net::any_io_executor here = co_await net::this_coro::executor;
   auto waiting = net::async_initiate<const net::use_awaitable_t<>, typename Task::signature>(
-      thread_task_initiation<Executor, Task>(std::move(here), std::move(where)), net::use_awaitable, std::move(task));
+      thread_task_initiation<Executor, Task>(std::move(here)), net::use_awaitable, std::move(task), std::move(where));
   auto result = co_await std::move(waiting);
   if constexpr (!std::is_void_v<typename Task::result_type>) co_return std::move(*result);
 }

@@ -57,7 +57,7 @@ public:
 protected:
   ~thread_task() = default;
 
-  virtual result call() = 0;
+  virtual void call(result& into) = 0;
   virtual void drop_call() noexcept = 0;
 
 private:
@@ -89,7 +89,7 @@ private:
     result value;
     try {
       const thread_stop_scope scope(stop_requested_);
-      value = call();
+      call(value);
     } catch (...) {
       error = std::current_exception();
     }
@@ -144,19 +144,17 @@ public:
 
 private:
   // fn and its arguments die before the caller hears of the result, or of the withdrawal.
-  typename base::result call() override {
+  void call(typename base::result& into) override {
     const auto parts = std::move(call_);
-    typename base::result value;
     const auto invoke = [](F& fn, A&... args) -> decltype(auto) {
       return std::invoke(std::move(fn), std::move(args)...);
     };
     if constexpr (std::is_void_v<typename base::result_type>) {
       std::apply(invoke, *parts);
-      value.emplace();
+      into.emplace();
     } else {
-      value.emplace(std::apply(invoke, *parts));
+      into.emplace(std::apply(invoke, *parts));
     }
-    return value;
   }
 
   void drop_call() noexcept override { call_.reset(); }
@@ -164,24 +162,24 @@ private:
   std::unique_ptr<std::tuple<F, A...>> call_;
 };
 
+/// `where` is an argument, moved from by the call, and not kept here: the pool need not outlive the waiting coroutine, but a strand
+/// on it could not be destroyed after it.
 template <class Executor, class Task>
 class thread_task_initiation {
 public:
   using executor_type = net::any_io_executor;
 
-  thread_task_initiation(net::any_io_executor here, Executor where)
-      : here_(std::move(here)), where_(std::move(where)) {}
+  explicit thread_task_initiation(net::any_io_executor here) : here_(std::move(here)) {}
 
   executor_type get_executor() const noexcept { return here_; }
 
   template <class Handler>
-  void operator()(Handler handler, const std::shared_ptr<Task>& task) const {
-    task->start(where_, std::move(handler), here_);
+  void operator()(Handler handler, std::shared_ptr<Task> task, Executor where) const {
+    task->start(where, std::move(handler), here_);
   }
 
 private:
   net::any_io_executor here_;
-  Executor where_;
 };
 
 } // namespace coproc::detail
