@@ -32,15 +32,16 @@ net::awaitable<void> expire_after(duration limit, bool& expired) {
 }
 
 /// Throws timed_out; what the operation threw when it was cancelled is nested in it, unless it says just that.
-[[noreturn]] inline void throw_timed_out(const std::exception_ptr& cause) {
+template <class Error> // timed_out: a template so that only a file that limits an operation compiles it
+[[noreturn]] void throw_timed_out(const std::exception_ptr& cause) {
   try {
     if (cause) std::rethrow_exception(cause);
   } catch (const net::system_error& e) {
-    if (e.code() != net::error::operation_aborted) std::throw_with_nested(timed_out());
+    if (e.code() != net::error::operation_aborted) std::throw_with_nested(Error());
   } catch (...) {
-    std::throw_with_nested(timed_out());
+    std::throw_with_nested(Error());
   }
-  throw timed_out();
+  throw Error();
 }
 
 template <class A>
@@ -59,7 +60,7 @@ net::awaitable<awaited_t<A>> race_with_timer(duration limit, A operation) {
   auto running = run_joined(std::move(ex), std::move(j), std::move(bodies));
   const auto ended = co_await std::move(running);
   if (!ended->results.result) {
-    if (ended->first_to_end() == timer && ended->results.expired) throw_timed_out(ended->error());
+    if (ended->first_to_end() == timer && ended->results.expired) throw_timed_out<timed_out>(ended->error());
     std::rethrow_exception(ended->error());
   }
   if constexpr (!std::is_void_v<awaited_t<A>>) co_return std::move(*ended->results.result);

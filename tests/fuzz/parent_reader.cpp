@@ -283,6 +283,8 @@ private:
     d_.waking().add_heads(heads);
     static_cast<void>(heads.any_done());
     static_cast<void>(d_.waking().worth_spinning(0, false));
+    static_cast<void>(d_.waking().workload(0));
+    static_cast<void>(d_.waking().first_due(now_, 0));
     static_cast<void>(d_.next_deadline());
     d_.waking().flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
     d_.waking().disarm();
@@ -347,7 +349,7 @@ private:
       else
         check(coproc::detail::decode_exception(t.result_bytes()) != nullptr, "no exception");
       break;
-    case pool::verdict::lost: check(t.cold().exit != nullptr, "worker_lost without a cause"); break;
+    case pool::verdict::lost: check(t.cold().exit.has_value(), "worker_lost without a cause"); break;
     default: break;
     }
     records().recycle(t);

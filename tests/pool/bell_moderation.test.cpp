@@ -55,9 +55,9 @@ TEST_CASE("long tasks with successors: half of what is left, bounded") {
   CHECK(bell_moderation().pause({none, 1s}) == coproc::pool::spin_limit);
 }
 
-TEST_CASE("where the front end takes a CPU from a worker, pauses are longer, but none brings less than two results") {
-  CHECK(bell_moderation().pause({none, 200us, 50us}) == 100us);
-  CHECK(bell_moderation().pause({none, 200us, 51us}) == none);
+TEST_CASE("where the front end takes a CPU from a worker, pauses are longer, but none brings less than three results") {
+  CHECK(bell_moderation().pause({none, 300us, 50us}) == 150us);
+  CHECK(bell_moderation().pause({none, 300us, 51us}) == none);
   CHECK(bell_moderation().pause({none, 1s, 1us}) == 4 * coproc::pool::spin_limit);
 }
 

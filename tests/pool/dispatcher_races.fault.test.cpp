@@ -456,7 +456,7 @@ private:
     case verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case verdict::lost: {
       const auto& exit = t.cold().exit;
-      require(exit != nullptr, "worker_lost without a cause");
+      require(exit.has_value(), "worker_lost without a cause");
       if (!exit) break;
       const auto w = workers_.find(static_cast<std::uint64_t>(exit->pid) - 1000);
       if (w != workers_.end() && w->second.hostile) break; // issued and lost within one event

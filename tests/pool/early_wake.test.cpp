@@ -7,12 +7,13 @@
 #include <vector>
 
 using coproc::pool::early_wake;
+using coproc::pool::time_point;
 using namespace std::chrono_literals;
 
 namespace {
 
-constexpr auto never = early_wake::time_point::max();
-constexpr early_wake::time_point begin{1h};
+constexpr auto never = time_point::max();
+constexpr time_point begin{1h};
 
 // Plays a task that was thought to take `expected`, and takes longer than until the alarm. True: the result was there while
 // the front end watched.

@@ -51,7 +51,7 @@ TEST_CASE("recycling gives back what the record holds: argument memory, result, 
     const std::byte* const where = t.make_cold().block.data();
     t.make_cold().result_owner = memory;
     t.make_cold().result_group = memory->results.drained();
-    t.make_cold().exit = std::make_unique<worker_exit>();
+    t.make_cold().exit.emplace();
     t.make_cold().error_text = "text";
     store.recycle(t);
     CHECK(memory->mailbox().parent.freed.load() == i);
@@ -113,9 +113,9 @@ TEST_CASE("the cold part is made when it is first asked for, and kept") {
   CHECK(far == t.cold().bytes);
   t.cold().terms.max_retries = 3;
   t.special = true;
-  t.cold().exit = std::make_unique<worker_exit>();
+  t.cold().exit.emplace();
   CHECK(&t.make_cold() == &t.cold());
-  CHECK(t.cold().exit != nullptr);
+  CHECK(t.cold().exit);
   store.recycle(t); // not encumbered: the exit stays, for the store to free
   CHECK(t.has_cold_part);
   CHECK(t.cold().terms.max_retries == 0);

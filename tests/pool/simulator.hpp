@@ -272,7 +272,7 @@ private:
     after_change();
   }
 
-  // ---- the front end; net/pool_core.hpp is the original
+  // ---- the front end; net/pool_core.hpp and pool/idle_strategy.hpp are the originals
 
   enum class token { idle, polling, armed };
 
@@ -338,9 +338,10 @@ private:
       return;
     }
     if (early_wake_.watching(now_)) return post_turn();
-    const auto pause = bells_.pause(d_.waking().workload());
+    const int cpu = static_cast<int>(below(2));
+    const auto pause = bells_.pause(d_.waking().workload(cpu));
     const bool silent = pause.count() != 0;
-    const auto alarm = early_wake_.alarm(now_, silent ? pool::time_point::max() : d_.waking().first_due(now_));
+    const auto alarm = early_wake_.alarm(now_, silent ? pool::time_point::max() : d_.waking().first_due(now_, cpu));
     if (alarm == now_) return post_turn();
     if (silent) {
       ++silent_sleeps;
@@ -564,6 +565,7 @@ private:
       }
       w.name = w.entry();
       w.running = true;
+      m.worker.cpu.store(static_cast<std::uint32_t>(1 + below(3)));
       begun(w);
       w.next = at::header;
       break;
@@ -761,7 +763,7 @@ private:
     case pool::verdict::queue_timeout: require(false, "a queue_timeout without one"); break;
     case pool::verdict::task_timeout: require(s.begun == 1 && s.timeout != unlimited, "task_timeout"); break;
     case pool::verdict::lost: {
-      require(s.begun == 1 && t.cold().exit != nullptr, "worker_lost though it was never begun");
+      require(s.begun == 1 && t.cold().exit.has_value(), "worker_lost though it was never begun");
       if (s.begun != 1) break;
       worker& w = workers_.at(s.ran_on);
       require(!w.alive || w.killed_in_vain || server_gone_, "worker_lost, and the worker lives");

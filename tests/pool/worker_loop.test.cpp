@@ -416,6 +416,28 @@ TEST_CASE("a task sees its own stop token, and no other's") {
   CHECK_FALSE(b.context.stop_requested());
 }
 
+namespace {
+std::atomic<const std::atomic<std::uint32_t>*> cpu_word{};
+}
+
+TEST_CASE("a worker that has not been idle has published its CPU after a task that took a while") {
+  loop_bench b;
+  cpu_word = &b.m.worker.cpu;
+  const auto takes_a_while = [](std::span<const std::byte>, writer&) {
+    pool::wait_for(1ms);
+    return outcome::value;
+  };
+  const auto is_known = [](std::span<const std::byte>, writer& w) {
+    w.put_bytes(cpu_word.load()->load() != 0 ? "y" : "n", 1);
+    return outcome::value;
+  };
+  const auto first = b.publish(takes_a_while), second = b.publish(is_known);
+  b.start();
+  b.take(first);
+  CHECK(b.take(second).bytes == "y");
+  b.stop();
+}
+
 TEST_CASE("initially idle workers sleep, and publish their CPU whether they spin before or not") {
   const auto spin = GENERATE(0us, 50us);
   loop_bench b(8192, spin);

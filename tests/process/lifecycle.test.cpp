@@ -92,11 +92,12 @@ TEST_CASE("the task knows its deadline") {
     if (d == std::chrono::steady_clock::time_point::max()) return -1ll;
     return static_cast<long long>(std::chrono::duration_cast<milliseconds>(d - std::chrono::steady_clock::now()).count());
   };
-  ending<long long> none, hard, soft, again;
+  ending<long long> none, hard, soft, again, endless;
   start(none, pool, left_ms);
   start(hard, pool.with({.timeout = seconds(100)}), left_ms);
   start(soft, pool.with({.timeout = seconds(100), .soft_timeout = seconds(50)}), left_ms);
   start(again, pool, left_ms);
+  start(endless, pool.with({.timeout = coproc::duration::max() - coproc::duration(1)}), left_ms);
   REQUIRE(run_all(io));
   CHECK(none.value == -1);
   CHECK(*hard.value > 90'000);
@@ -104,6 +105,7 @@ TEST_CASE("the task knows its deadline") {
   CHECK(*soft.value > 40'000);
   CHECK(*soft.value <= 50'000);
   CHECK(again.value == -1);
+  CHECK((*endless.value == -1 || *endless.value > 100'000)); // not in the past, however long the machine has been up
   CHECK(coproc::this_worker::deadline() == std::chrono::steady_clock::time_point::max());
 }
 
@@ -391,6 +393,23 @@ TEST_CASE("per-worker state is made by the initializer and found by tasks; witho
   pool.recycle_workers();
   REQUIRE(run_all(io));
   CHECK(shared->finished.await(1)); // in the old worker, when its successor is already there
+}
+
+TEST_CASE("recycling begins at once, also while one worker is at a long task and the front end asleep") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  std::size_t starts = 0;
+  bool ended = false;
+  coproc::process_pool pool(io, {.max_workers = 3, .on_worker_start = [&](const coproc::worker_start&) { ++starts; }});
+  coproc::async_run(pool, coproc::work(+[] { return shared->go.await(1); }), [&](std::exception_ptr, bool) { ended = true; });
+  REQUIRE(run_until(io, [&] { return starts == 3; }));
+  net::steady_timer asleep(io, std::chrono::milliseconds(20));
+  asleep.async_wait([&](net::error_code) { pool.recycle_workers(); });
+  REQUIRE(run_until(io, [&] { return starts > 3; }));
+  CHECK_FALSE(ended);
+  shared->go.add();
+  REQUIRE(run_until(io, [&] { return ended && starts == 6; }));
 }
 
 TEST_CASE("observers hear of every worker that begins and ends, and why") {

@@ -42,6 +42,24 @@ bool no_processes() { return descendants_of(::getpid()).empty(); }
 
 } // namespace
 
+TEST_CASE("a fork server that hangs does not keep a shutdown from its end") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 2, .kill_grace = milliseconds(100)});
+  ending<pid_t> server;
+  start(server, pool, +[] { return ::getppid(); });
+  REQUIRE(run_all(io));
+  REQUIRE(server.succeeded());
+  ::kill(*server.value, SIGSTOP);
+  int ends = 0;
+  pool.async_shutdown(coproc::unlimited, [&](std::exception_ptr e) {
+    CHECK(!e);
+    ++ends;
+  });
+  REQUIRE(run_all(io));
+  CHECK(ends == 1);
+}
+
 TEST_CASE("shutdown waits for what was submitted, then ends every process in order") {
   const leak_audit audit;
   shared.reset();

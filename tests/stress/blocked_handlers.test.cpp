@@ -10,6 +10,7 @@
 
 #include <future>
 #include <sys/mman.h>
+#include <vector>
 
 using namespace coproc;
 using namespace coproc::testing;
@@ -57,6 +58,52 @@ void run_on_two_threads(net::io_context& io) {
 }
 
 } // namespace
+
+namespace {
+
+std::atomic<bool> second_has_ended{false};
+
+// Takes the front end so long to decode that another thread takes the turn over.
+struct slow_to_decode {
+  std::vector<char> bytes;
+};
+constexpr std::size_t large = 3'500'000; // the worker's file has room for two of them
+
+} // namespace
+
+template <>
+struct coproc::codec<slow_to_decode> {
+  static void encode(writer& w, const slow_to_decode& s) { w.put(s.bytes); }
+  static slow_to_decode decode(reader& r) {
+    slow_to_decode s{r.get<std::vector<char>>()};
+    eventually([] { return second_has_ended.load(); }, 10s);
+    std::this_thread::sleep_for(20ms); // until the other thread sleeps
+    return s;
+  }
+};
+
+TEST_CASE("a result that a turn frees after it was taken over wakes the worker that waits for its room") {
+  const leak_audit audit;
+  net::io_context io(2);
+  process_pool pool(io, {.max_workers = 1, .max_payload = 4 << 20});
+  second_has_ended = false;
+  std::atomic<bool> third_has_ended{false};
+  const auto block = +[] { return std::vector<char>(large, 'y'); };
+  async_run(pool, work(+[] { return slow_to_decode{std::vector<char>(large, 'x')}; }),
+            [](std::exception_ptr e, slow_to_decode) { CHECK(!e); });
+  async_run(pool, work(block), [](std::exception_ptr e, std::vector<char>) {
+    CHECK(!e);
+    second_has_ended = true;
+  });
+  async_run(pool, work(block), [&](std::exception_ptr e, std::vector<char>) {
+    CHECK(!e);
+    third_has_ended = true;
+  });
+  std::thread other([&] { io.run_for(20s); });
+  io.run_for(20s);
+  other.join();
+  CHECK(third_has_ended);
+}
 
 TEST_CASE("a handler may wait for its neighbour, though both tasks ended last and at once") {
   const leak_audit audit;

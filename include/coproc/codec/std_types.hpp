@@ -8,6 +8,7 @@
 #include <array>
 #include <bitset>
 #include <chrono>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -162,13 +163,13 @@ struct std_codec<std::bitset<N>> {
   }
 };
 
-template <>
-struct std_codec<std::filesystem::path> {
+template <std::same_as<std::filesystem::path> Path> // a template so that only a file that sends one compiles it
+struct std_codec<Path> {
   using elements = type_list<>;
   static constexpr std::size_t min_bytes = 1;
 
-  static void encode(writer& w, const std::filesystem::path& p) { detail::encode(w, p.native()); }
-  static std::filesystem::path decode(reader& r) { return detail::decode<std::string>(r); }
+  static void encode(writer& w, const Path& p) { detail::encode(w, p.native()); }
+  static Path decode(reader& r) { return detail::decode<typename Path::string_type>(r); }
 };
 
 } // namespace coproc::detail

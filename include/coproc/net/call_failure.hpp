@@ -7,7 +7,6 @@
 
 #include <csignal>
 #include <exception>
-#include <new>
 #include <string>
 
 namespace coproc::detail {
@@ -17,13 +16,11 @@ inline double seconds(duration d) noexcept { return std::chrono::duration<double
 // Templates from here on, so that a file which runs no task does not compile the texts.
 template <class Record>
 std::string killed_at_timeout(const Record& t) {
-  const auto& exit = t.cold().exit;
-  const std::string limit = fmt::format("the timeout is {} s", seconds(t.cold().terms.timeout));
-  if (!exit) return limit;
-  const char* const how = exit->signal == SIGTERM   ? "SIGTERM"
-                          : exit->signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
-                                                      : "itself, after SIGTERM";
-  return fmt::format("{}; worker {} was ended by {}", limit, exit->pid, how);
+  const auto& exit = *t.cold().exit;
+  const char* const how = exit.signal == SIGTERM   ? "SIGTERM"
+                          : exit.signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
+                                                     : "itself, after SIGTERM";
+  return fmt::format("the timeout is {} s; worker {} was ended by {}", seconds(t.cold().terms.timeout), exit.pid, how);
 }
 
 template <class Record>
@@ -61,7 +58,6 @@ std::exception_ptr failure_of(const Record& t) noexcept {
       if (t.special && t.cold().soft_expired) return failure_after_soft_timeout(t);
       return decode_exception(t.result_bytes());
     case pool::verdict::lost:
-      if (!t.cold().exit) return std::make_exception_ptr(std::bad_alloc());
       return std::make_exception_ptr(worker_lost(*t.cold().exit, t.cold().started, retries_of(t)));
     case pool::verdict::task_timeout:
       return std::make_exception_ptr(task_timeout(make_error_code(errc::task_timeout), killed_at_timeout(t)));

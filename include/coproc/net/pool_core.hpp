@@ -13,10 +13,8 @@
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/wake_list.hpp>
 #include <coproc/os/lock.hpp>
-#include <coproc/pool/bell_moderation.hpp>
-#include <coproc/pool/drainer_spin.hpp>
-#include <coproc/pool/early_wake.hpp>
 #include <coproc/pool/fork_generation.hpp>
+#include <coproc/pool/idle_strategy.hpp>
 #include <coproc/pool/image.hpp>
 #include <coproc/pool/process_host.hpp>
 #include <coproc/pool/record_store.hpp>
@@ -40,16 +38,17 @@ struct resolved_options {
 };
 
 /// A template so that a file that includes coproc and makes no pool compiles nothing of it, or of what it is built on.
-template <class Host, class Descriptor = net::posix::stream_descriptor, class Timer = net::steady_timer>
+template <class Host, class Descriptor = net::posix::stream_descriptor, class Timer = net::steady_timer,
+          class Records = pool::record_store>
 class basic_pool_core final : public shutdown_listener,
-                              public std::enable_shared_from_this<basic_pool_core<Host, Descriptor, Timer>> {
+                              public std::enable_shared_from_this<basic_pool_core<Host, Descriptor, Timer, Records>> {
 public:
   using trace_sink = std::function<void(const trace_event&)>;
 
   basic_pool_core(net::any_io_executor ex, const resolved_options& options)
       : executor_(std::move(ex)), options_(options),
         argument_limit_(std::min(options.host.max_payload, options.host.limits.max_queue_bytes)),
-        spin_(options.host.worker.spin_limit, options.host.worker.busy_poll), host_(options.host) {
+        host_(options.host), idle_(host_, options.host.worker.spin_limit, options.host.worker.busy_poll) {
     try {
       wait_.emplace(executor_);
       guard_.emplace(executor_);
@@ -97,7 +96,7 @@ public:
   }
 
   /// The pool of these records if this is within a turn of it, so that it lives until the caller returns; else null.
-  static basic_pool_core* in_turn_with(const pool::record_store& records) noexcept {
+  static basic_pool_core* in_turn_with(const Records& records) noexcept {
     basic_pool_core* const core = turn_on_this_thread.core;
     return core != nullptr && core->records_.get() == &records ? core : nullptr;
   }
@@ -106,7 +105,7 @@ public:
   std::uint64_t argument_limit() const noexcept { return argument_limit_; }
 
   /// In a forked copy calls can only fail, with records of their own: somebody may have held the lock of these.
-  pool::record_store& records() { return is_own_process() ? *records_ : foreign_records(); }
+  Records& records() { return is_own_process() ? *records_ : foreign_records(); }
 
   /// False in a forked copy of the process that made the pool, workers included.
   bool is_own_process() const noexcept { return process_.is_own(); }
@@ -156,7 +155,10 @@ public:
     change([](auto& tasks, pool::time_point) { tasks.close(); });
   }
   void recycle_workers() noexcept {
-    change([](auto& tasks, pool::time_point) { tasks.recycle_all(); });
+    change([this](auto& tasks, pool::time_point) {
+      tasks.recycle_all();
+      if (token_ == token::armed) interrupt_wait(); // a turn begins with the first of them
+    });
   }
   void terminate(int signal) noexcept {
     change([&](auto& tasks, pool::time_point now) { tasks.terminate(signal, now); });
@@ -203,6 +205,7 @@ private:
   static constexpr std::size_t tasks_per_turn = 256;
   static constexpr std::chrono::microseconds turn_limit{20};  // then the loop's other handlers get their turn
   static constexpr std::chrono::microseconds look_period{50}; // at the epoll and at deadlines, while polling
+  static constexpr std::chrono::microseconds deliver_limit{100}; // then a round, though handlers are left
   static constexpr std::chrono::milliseconds guard_period{2};
 
   struct turn_mark {
@@ -211,9 +214,9 @@ private:
   };
 
   // Never freed: a record may outlive its thread.
-  static pool::record_store& foreign_records() {
-    static thread_local pool::record_store* store = nullptr;
-    if (store == nullptr) store = new pool::record_store;
+  static Records& foreign_records() {
+    static thread_local Records* store = nullptr;
+    if (store == nullptr) store = new Records;
     return *store;
   }
 
@@ -256,7 +259,7 @@ private:
       guard_delivery(); // whoever holds the token may be in a handler that blocks
     } else {
       if (tasks.completed().empty() && !host_.has_starts() && !tasks.ending())
-        host_.set_timer(tasks.next_deadline());
+        host_.set_timer(host_.next_deadline());
       else
         interrupt_wait();
     }
@@ -302,12 +305,8 @@ private:
     {
       std::lock_guard lock(mutex_);
       token_ = token::polling;
-      host_.tasks().waking().disarm();
       look_at_ = pool::clock_now();
-      if (early_wake_.woken(look_at_))
-        host_.tasks().waking().silence();
-      else if (!bells_.slept_silently())
-        spin_.slept(look_at_ - armed_at_); // a sleep that the clock was to end says nothing about tasks
+      idle_.woken(look_at_);
     }
     turn();
   }
@@ -317,19 +316,19 @@ private:
   void turn() {
     const std::uint64_t me = locked([&] { return ++holder_; });
     const turn_scope scope({this, me});
-    const pool::record_store::turn_cache cache(*records_);
+    const typename Records::turn_cache cache(*records_);
     try {
-      std::size_t completed = deliver(me);
       round r;
+      std::size_t completed = deliver(me, r);
       for (pool::time_point end = pool::time_point::max(); completed < tasks_per_turn;) {
         advance(me, r);
         if (r.next == step::end) return;
         if (r.next == step::spin) {
-          if (!spin_.slice()) break;
-          r.now = spin_.last_time();
+          if (!idle_.spin().slice()) break;
+          r.now = idle_.spin().last_time();
         }
         if (r.next == step::attend) attend();
-        if (r.next != step::spin) completed += deliver(me);
+        if (r.next != step::spin) completed += deliver(me, r);
         if (r.now >= end) break;
         if (end == pool::time_point::max()) end = r.now + turn_limit;
       }
@@ -341,8 +340,12 @@ private:
   }
 
   void go_on(std::uint64_t me, void (basic_pool_core::*next)()) {
+    wake_list wakes;
     std::lock_guard lock(mutex_);
-    if (holder_ != me) return;
+    if (holder_ != me) {
+      lost(wakes);
+      return;
+    }
     delivery_.between_handlers(); // one may have thrown
     (this->*next)();
   }
@@ -352,12 +355,20 @@ private:
   struct round {
     step next = step::begin;
     pool::time_point now{};
+    bool left_some = false; // of what is to be delivered
   };
 
   void advance(std::uint64_t me, round& r) {
     wake_list wakes;
     std::lock_guard lock(mutex_);
-    r.next = holder_ == me ? advance(r, wakes) : step::end;
+    r.next = holder_ == me ? advance(r, wakes) : lost(wakes);
+  }
+
+  // A turn that was taken over has given back results since, for whose room their worker may be waiting; the holder, who was to
+  // wake it, may be asleep.
+  [[gnu::cold, gnu::noinline]] step lost(wake_list& wakes) {
+    if (!stopped_) flush(false, wakes);
+    return step::end;
   }
 
   // One round under the mutex. `end`: the token is IDLE or ARMED now, or somebody else's.
@@ -370,8 +381,8 @@ private:
       return step::end;
     }
     const auto now = r.now = last_look_at_clock_ =
-        r.next == step::spin && !tasks.any_special() ? spin_.time() : spin_.exact_time();
-    const std::size_t moved = tasks.drain(tasks_per_turn, now);
+        r.next == step::spin && !tasks.any_special() ? idle_.spin().time() : idle_.spin().exact_time();
+    const std::size_t moved = r.left_some ? 0 : tasks.drain(tasks_per_turn, now);
     // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
     if (look_at_ == pool::time_point::max()) look_at_ = now + look_period;
     if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
@@ -385,13 +396,12 @@ private:
     tasks.pump(now);
     flush(false, wakes);
     const std::size_t ended = take_completed();
-    bells_.moved(moved);
-    if (moved != 0) {
-      spin_.end();
-      early_wake_.came();
+    idle_.moved(moved);
+    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) {
+      delivery_.between_handlers(); // one thread at a time makes workers and calls the trace's sink
+      return step::attend;
     }
-    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) return step::attend;
-    if (ended != 0 || moved != 0) return step::complete;
+    if (ended != 0 || moved != 0 || r.left_some) return step::complete;
     if (!host_.busy()) {
       if (!looked_) { // a death may have been waiting to be seen, and nobody else is
         look_at_ = {};
@@ -403,12 +413,17 @@ private:
       if (host_.over() && gate_) gate_->open();
       return step::end;
     }
-    if (spin_.go_on(now, tasks.waking(), early_wake_.watching(now))) {
+    if (idle_.spins(now)) {
       delivery_.between_handlers(); // the spinner looks at memory without the mutex
       return step::spin;
     }
-    spin_.end();
-    return arm() ? step::end : step::begin;
+    if (!idle_.falls_asleep(pool::clock_now(), pool::current_cpu())) return step::begin;
+    delivery_.between_handlers(); // as where the token becomes IDLE
+    // Under the mutex, like cancel(): the descriptor object is not thread-safe.
+    wait_->async_wait(Descriptor::wait_read,
+                      [self = this->shared_from_this()](net::error_code) { self->woken(); });
+    token_ = token::armed;
+    return step::end;
   }
 
   // ---- completing; see delivery.hpp for who may
@@ -422,21 +437,27 @@ private:
     return n;
   }
 
-  // Handlers that throw leave the rest to the next turn. Returns how many were called.
-  std::size_t deliver(std::uint64_t me) {
+  // Handlers that throw leave the rest to the next turn. So do those that take long, each not long enough to be taken over from:
+  // deadlines and results must not wait for all of them. Returns how many were called.
+  std::size_t deliver(std::uint64_t me, round& r) {
+    r.left_some = false;
     for (std::size_t n = 0;; ++n) {
+      if (n % 32 == 8 && refresh_clock(me) - r.now > deliver_limit) {
+        r.left_some = true;
+        return n;
+      }
       const auto [t, more] = delivery_.claim(me);
       if (t == nullptr) return n;
-      if (n % 32 == 31) refresh_clock(me);
       t->end(*t, stopped_.load(std::memory_order_relaxed) ? pool::ending::post : pool::ending::invoke);
       if (!more) return n + 1;
     }
   }
 
-  void refresh_clock(std::uint64_t me) {
+  pool::time_point refresh_clock(std::uint64_t me) {
     const auto now = pool::clock_now();
     std::lock_guard lock(mutex_);
     if (holder_ == me) last_look_at_clock_ = now;
+    return now;
   }
 
   // Under the mutex.
@@ -477,36 +498,6 @@ private:
   private:
     const turn_mark previous_;
   };
-
-  // False: a worker was faster, or is about to be through: go on polling.
-  bool arm() {
-    auto& tasks = host_.tasks();
-    auto& waking = tasks.waking();
-    const auto now = pool::clock_now();
-    const auto pause = bells_.pause(waking.workload());
-    const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, tasks.next_deadline()));
-    const auto alarm = early_wake_.alarm(now, silent ? pool::time_point::max() : waking.first_due(now));
-    if (alarm == now) return false;
-    if (silent) {
-      waking.arm_idle(++arm_epoch_);
-    } else {
-      waking.arm(++arm_epoch_);
-      shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
-      if (waking.any_head_done()) {
-        waking.disarm();
-        return false;
-      }
-      host_.set_timer(std::min(tasks.next_deadline(), alarm));
-    }
-    delivery_.between_handlers(); // as in advance()
-    armed_at_ = now;
-    bells_.sleeps(silent);
-    // Under the mutex, like cancel(): the descriptor object is not thread-safe.
-    wait_->async_wait(Descriptor::wait_read,
-                      [self = this->shared_from_this()](net::error_code) { self->woken(); });
-    token_ = token::armed;
-    return true;
-  }
 
   // ---- between rounds, without the mutex ----
 
@@ -592,25 +583,22 @@ private:
   std::uint64_t argument_limit_;
   pool::process_mark process_;
   pool::image_snapshot image_;
-  std::unique_ptr<pool::record_store, pool::record_store::retirement> records_{new pool::record_store};
+  std::unique_ptr<Records, typename Records::retirement> records_{new Records};
   std::optional<Descriptor> wait_; // on the host's epoll
 
   mutable os::mutex mutex_; // guards all below
   token token_ = token::idle;
   std::atomic<bool> stopped_{false};
-  std::uint64_t arm_epoch_ = 0;
-  std::uint64_t holder_ = 0; // the turn that holds the token
-  pool::time_point last_look_at_clock_{}, look_at_{}, armed_at_{};
-  pool::drainer_spin spin_;
+  std::uint64_t holder_ = 1; // the turn that holds the token; 0 is "no turn" in delivery.hpp
+  pool::time_point last_look_at_clock_{}, look_at_{};
   bool looked_ = false; // since the pool was idle
-  pool::bell_moderation bells_;
-  pool::early_wake early_wake_;
   std::shared_ptr<trace_sink> sink_;
   std::shared_ptr<shutdown_gate> gate_;
   std::optional<Timer> guard_;
   bool guarded_ = false; // guard_ has a handler
   delivery delivery_;
   Host host_;
+  pool::idle_strategy<Host> idle_;
   shutdown_service::registration registration_;
 };
 

@@ -40,7 +40,7 @@ public:
   bool slept_silently() const noexcept { return silent_; }
 
 private:
-  // Where worker and front end share a CPU, or both are busy, each ring would preempt the worker for the sake of one short
+  // Where worker and front end share a CPU, or both are busy, each ring would preempt the worker for the sake of one very short
   // task: when a wake-up has brought that little and many short tasks are pending.
   std::chrono::nanoseconds coalescing_pause(std::chrono::nanoseconds backlog) const noexcept {
     const bool worth_it = silent_ ? moved_since_wake_ >= 8 : moved_since_wake_ <= 4;
@@ -49,13 +49,13 @@ private:
   }
 
   // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
-  // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings more
-  // results than one. Not for ever: one of the tasks may be far longer than the others.
+  // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings
+  // three results. Not for ever: one of the tasks may be far longer than the others.
   std::chrono::nanoseconds unhurried_pause(const workload& l) const noexcept {
     if (l.long_backlog < std::chrono::microseconds(40) || fruitless_pauses() >= 3) return {};
     const bool crowded = l.crowded_result_period.count() != 0;
     const auto pause = std::min<std::chrono::nanoseconds>(l.long_backlog / 2, crowded ? 4 * spin_limit : spin_limit);
-    return pause < 2 * l.crowded_result_period ? std::chrono::nanoseconds(0) : pause;
+    return pause < 3 * l.crowded_result_period ? std::chrono::nanoseconds(0) : pause;
   }
 
   // In a row, with nothing moved in any.

@@ -202,8 +202,9 @@ public:
   trace_buffer& traced() noexcept { return fleet_.meter.traced; }
 
   /// Everything but the workers' memory.
-  pool_stats stats(time_point now) const {
-    pool_stats s;
+  template <class Stats = pool_stats>
+  Stats stats(time_point now) const {
+    Stats s;
     s.counters = ledger_.counters();
     s.waiting = ledger_.waiting();
     s.queued = ledger_.queued();

@@ -12,10 +12,8 @@
 
 namespace coproc::pool {
 
-class alignas(64) drainer_spin { // written without the mutex, beside which it lies
+class alignas(64) drainer_spin { // written without the mutex, under which what is beside it is
 public:
-  using time_point = std::chrono::steady_clock::time_point;
-
   /// `limit`: 0 if it should never spin (one usable CPU); `busy_poll`: for how long it spins whatever there is to wait for.
   drainer_spin(std::chrono::nanoseconds limit, std::chrono::nanoseconds busy_poll) noexcept
       : gate_(limit), busy_poll_(busy_poll) {}
@@ -40,13 +38,14 @@ public:
   /// The sleep after it lasted so long.
   void slept(std::chrono::nanoseconds idle) noexcept { gate_.slept(idle); }
 
-  /// Without the mutex; a slice at a time, so that io_context::poll() ends. True: there is a result. The memory is safe to look
-  /// at: only the holder of the token buries workers.
+  /// Without the mutex; a slice at a time, so that io_context::poll() ends and the loop's other handlers needn't wait. True: there
+  /// is a result. The memory is safe to look at: only the holder of the token buries workers.
   bool slice() noexcept {
     if (begins_ && first_look_.delay().count() != 0) looked_at_clock(wait_for(first_look_.delay()));
-    for (int i = 0; i < looks_per_slice; ++i) {
+    for (int i = 0; i < looks_soon; ++i) {
       if (heads_.any_done()) {
-        if (begins_) learn(i);
+        if (begins_ && i == 0) first_look_.came_in_time();
+        if (begins_ && i != 0) first_look_.came_early();
         gate_.success();
         return true;
       }
@@ -73,15 +72,6 @@ public:
   }
 
 private:
-  static constexpr int looks_per_slice = 128;
-
-  void learn(int early_looks) noexcept {
-    if (early_looks == 0)
-      first_look_.came_in_time();
-    else if (early_looks < looks_soon)
-      first_look_.came_early();
-  }
-
   void looked_at_clock(time_point now) noexcept {
     clock_ = now;
     clock_uses_ = 0;

@@ -17,8 +17,6 @@ namespace coproc::pool {
 
 class early_wake {
 public:
-  using time_point = std::chrono::steady_clock::time_point;
-
   /// The front end is about to sleep until a result comes, the first of them at `due`; max(): nobody knows when. Returns
   /// when the clock should wake it; max(): it should not; `now`: it is too late to sleep, the watch has begun.
   time_point alarm(time_point now, time_point due) noexcept {

@@ -21,10 +21,11 @@
 
 namespace coproc::pool {
 
-template <dispatcher_policy Policy>
+/// `Worker` is a parameter so that a file that makes no pool does not compile what lists of them do.
+template <dispatcher_policy Policy, class Worker = worker_record>
 class fleet {
 public:
-  using worker_ptr = std::unique_ptr<worker_record>;
+  using worker_ptr = std::unique_ptr<Worker>;
   using state = worker_record::state;
 
   fleet(const dispatcher_limits& limits, Policy& policy, ledger& books, watchdog<Policy>& dog)
@@ -269,7 +270,7 @@ public:
   pool::pace pace;
 
 private:
-  using seat = roster::seat;
+  using seat = typename roster<Worker>::seat;
 
   static constexpr std::chrono::milliseconds measure_every{10};
 
@@ -382,7 +383,7 @@ private:
       if (is_victim && w.exit.cause == exit_cause::timed_out) {
         meter.died_with(w, t, "task_timeout");
         t.encumbered = true;
-        t.make_cold().exit.reset(new (std::nothrow) worker_exit(w.exit));
+        t.make_cold().exit = w.exit;
         return ledger_.finish_issued(t, verdict::task_timeout);
       }
       if (is_victim && (w.exit.cause == exit_cause::cancelled || w.exit.cause == exit_cause::shutdown)) {
@@ -473,8 +474,8 @@ private:
   Policy& policy_;
   ledger& ledger_;
   watchdog<Policy>& watchdog_;
-  roster seats_;
-  restarts<Policy> restarts_;
+  roster<Worker> seats_;
+  restarts<Policy, roster<Worker>> restarts_;
   std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none
   bool ending_ = false, server_gone_ = false;
 };

@@ -11,7 +11,6 @@
 #include <coproc/pool/worker_record.hpp>
 
 #include <algorithm>
-#include <new>
 #include <vector>
 
 namespace coproc::pool {
@@ -140,7 +139,7 @@ public:
       return put_back(t);
     }
     t.encumbered = true;
-    cold.exit.reset(new (std::nothrow) worker_exit(how));
+    cold.exit = how;
     cold.started = true;
     finish_issued(t, verdict::lost);
   }

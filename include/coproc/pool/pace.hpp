@@ -38,7 +38,7 @@ public:
   /// One took so long. One that lost its CPU for a while is no new rule.
   void learn(double ran_ns) noexcept {
     task_ns_ += ran_ns < task_ns_ ? (ran_ns - task_ns_) * 0.5 : std::min((ran_ns - task_ns_) * 0.125, 3 * task_ns_);
-    task_ns_ = std::max(task_ns_, 1.0);
+    task_ns_ = std::clamp(task_ns_, 1.0, longest_ns);
     depth_ = depth_for(task_ns_, crowded_);
     before_wake_up_ = tasks_in(wake_up_ns, task_ns_);
   }
@@ -46,7 +46,7 @@ public:
 private:
   /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it; and the same where the
   /// front end has no CPU of its own.
-  static constexpr double ring_work_ns = 60'000, crowded_ring_work_ns = 240'000;
+  static constexpr double ring_work_ns = 60'000, crowded_ring_work_ns = 480'000;
 
   /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
   static constexpr double pipelined_ns = 500'000;
@@ -63,6 +63,9 @@ private:
   }
 
   static constexpr double short_ns = 20'000, first_guess_ns = 20'000;
+
+  /// Whatever a worker says, so that a ring's time is a time: some sixteen minutes.
+  static constexpr double longest_ns = 1e12;
 
   bool crowded_;
   double task_ns_ = first_guess_ns;

@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <cstdlib>
+#include <exception>
 #include <optional>
 #include <string>
 
@@ -26,7 +27,7 @@ struct host_options {
 };
 
 /// A template so that a file that makes no pool does not compile it.
-template <class Server, class Policy = process_policy>
+template <class Server, class Policy = process_policy, class Segments = shm::segment_pool>
 class basic_process_host {
 public:
   explicit basic_process_host(const host_options& options)
@@ -41,7 +42,7 @@ public:
   using dispatcher_type = dispatcher<Policy>;
   dispatcher_type& tasks() noexcept { return dispatcher_; }
   const dispatcher_type& tasks() const noexcept { return dispatcher_; }
-  const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return segments_; }
+  const std::shared_ptr<Segments>& segments() const noexcept { return segments_; }
 
   /// Becomes readable when look() has something to see.
   int wait_fd() const noexcept { return epoll_.fd(); }
@@ -90,8 +91,11 @@ public:
     dispatcher_.tick(now);
     if (std::exchange(policy_.server_must_die, false) && !server_is_gone_)
       os::send_signal(server_.pidfd(), SIGKILL); // its death comes as an event
-    if (dispatcher_.over() && !server_is_gone_) server_.dismiss();
+    if (dispatcher_.over() && !server_is_gone_) dismiss_server(now);
   }
+
+  /// When tick() is due next.
+  time_point next_deadline() const noexcept { return std::min(dispatcher_.next_deadline(), server_deadline_); }
 
   /// What keeps the loop alive. Births and deaths do if somebody wants to be told of them.
   bool busy() const noexcept {
@@ -148,8 +152,8 @@ public:
   auto take_start_notices() noexcept { return std::exchange(policy_.births, {}); }
   auto take_exit_notices() noexcept { return std::exchange(policy_.exits, {}); }
 
-  pool_stats stats(time_point now) const {
-    pool_stats s = dispatcher_.stats(now);
+  auto stats(time_point now) const {
+    auto s = dispatcher_.stats(now);
     std::size_t i = 0;
     dispatcher_.each_process([&](const auto& w) { s.workers[i++].private_bytes = policy_.private_bytes(w); });
     return s;
@@ -161,7 +165,7 @@ public:
   void begin_end() noexcept {
     try {
       hear_server(clock_now()); // of workers that came up while nobody listened: they, too, may end in order
-    } catch (const pool_error&) { // no memory to watch one: the fork server ends it
+    } catch (const std::exception&) { // no memory, the kernel's or ours: the fork server ends it
     }
     dispatcher_.close();
     dispatcher_.each_process([](auto& w) {
@@ -194,6 +198,17 @@ public:
   }
 
 private:
+  // It has nothing left to do, and ends at once, unless it hangs.
+  void dismiss_server(time_point now) noexcept {
+    if (!std::exchange(server_dismissed_, true)) {
+      server_.dismiss();
+      server_deadline_ = after(now, std::max<duration>(options_.limits.kill_grace, std::chrono::seconds(1)));
+    } else if (now >= server_deadline_) {
+      os::send_signal(server_.pidfd(), SIGKILL);
+      server_deadline_ = time_point::max();
+    }
+  }
+
   void hear_server(time_point now) {
     bool dead = false;
     while (!server_is_gone_) {
@@ -209,6 +224,7 @@ private:
         continue;
       }
       server_is_gone_ = true;
+      server_deadline_ = time_point::max();
       epoll_.remove(server_.socket());
       server_.end(clock_now() + std::chrono::milliseconds(100)); // reaps it
       dispatcher_.server_lost(now);
@@ -286,9 +302,11 @@ private:
   os::epoll epoll_;
   os::unique_fd timer_;
   time_point timer_at_ = time_point::max();
-  std::shared_ptr<shm::segment_pool> segments_ = std::make_shared<shm::segment_pool>();
+  std::shared_ptr<Segments> segments_ = std::make_shared<Segments>();
   Server server_;
   bool server_is_gone_ = false;
+  bool server_dismissed_ = false;
+  time_point server_deadline_ = time_point::max(); // when a dismissed one is killed
   int start_error_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
   Policy policy_{epoll_};

@@ -52,6 +52,12 @@ public:
   basic_record_store(const basic_record_store&) = delete;
   basic_record_store& operator=(const basic_record_store&) = delete;
 
+  ~basic_record_store() {
+    for (const chunk& c : chunks_)
+      for (std::size_t i = 0; i != c.size; ++i)
+        if (c.records[i].has_cold_part) std::destroy_at(&c.records[i].cold());
+  }
+
   /// A free record, to be filled by the caller alone until it is submitted.
   Record& acquire() {
     Record* const kept = turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
@@ -81,8 +87,9 @@ private:
     std::byte bytes[sizeof(cold_part)];
   };
   struct chunk {
-    std::unique_ptr<cold_place[]> cold_places; // outlives what the records make there
+    std::unique_ptr<cold_place[]> cold_places;
     std::unique_ptr<Record[]> records;
+    std::size_t size = 0;
   };
 
   Record& take() {
@@ -146,7 +153,7 @@ private:
   // Made before the lock, which spins, is taken: more of them the more there are, so that few lie far from their neighbours.
   [[gnu::noinline, gnu::cold]] Record& fresh() {
     const std::size_t n = std::clamp<std::size_t>(records_.load(std::memory_order_relaxed) / 4, 32, 1024);
-    chunk c{std::make_unique_for_overwrite<cold_place[]>(n), std::make_unique<Record[]>(n)};
+    chunk c{std::make_unique_for_overwrite<cold_place[]>(n), std::make_unique<Record[]>(n), n};
     Record* const all = c.records.get();
     for (std::size_t i = 0; i != n; ++i) {
       all[i].store = this;

@@ -5,19 +5,18 @@
 
 #include <coproc/pool/dispatcher_policy.hpp>
 #include <coproc/pool/ledger.hpp>
-#include <coproc/pool/roster.hpp>
 
 #include <algorithm>
 #include <chrono>
 
 namespace coproc::pool {
 
-template <dispatcher_policy Policy>
+template <dispatcher_policy Policy, class Roster>
 class restarts {
 public:
-  using seat = roster::seat;
+  using seat = typename Roster::seat;
 
-  restarts(const dispatcher_limits& limits, Policy& policy, ledger& books, roster& seats)
+  restarts(const dispatcher_limits& limits, Policy& policy, ledger& books, Roster& seats)
       : limits_(limits), policy_(policy), ledger_(books), seats_(seats) {}
 
   /// Are workers started, now or later?
@@ -96,7 +95,7 @@ private:
   const dispatcher_limits& limits_;
   Policy& policy_;
   ledger& ledger_;
-  roster& seats_;
+  Roster& seats_;
   time_point recover_at_{};
   bool ended_ = false;
 };

@@ -13,7 +13,7 @@
 namespace coproc::pool {
 
 template <class Worker>
-class basic_roster {
+class roster {
 public:
   using worker_ptr = std::unique_ptr<Worker>;
   using state = typename Worker::state;
@@ -28,7 +28,7 @@ public:
     bool vacant() const noexcept { return !worker && !requested && restart_at == time_point::max(); }
   };
 
-  explicit basic_roster(unsigned seats) : seats_(seats) {
+  explicit roster(unsigned seats) : seats_(seats) {
     departed_.reserve(2 * std::size_t{seats} + 8); // more only when that many are unkillable
   }
 
@@ -130,7 +130,5 @@ private:
   std::vector<seat> seats_; // by index
   std::vector<worker_ptr> departed_;
 };
-
-using roster = basic_roster<worker_record>;
 
 } // namespace coproc::pool

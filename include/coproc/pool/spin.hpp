@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/os/lock.hpp>
+#include <coproc/pool/clock.hpp>
 
 #include <chrono>
 #include <sched.h>
@@ -14,13 +15,11 @@ using os::cpu_relax;
 
 inline int current_cpu() noexcept { return ::sched_getcpu(); }
 
-inline std::chrono::steady_clock::time_point clock_now() noexcept { return std::chrono::steady_clock::now(); }
-
 /// How long a spin may last: about a wake-up.
 inline constexpr std::chrono::nanoseconds spin_limit = std::chrono::microseconds(50);
 
 /// Waits without a look at anything that others write; returns what the clock says then.
-inline std::chrono::steady_clock::time_point wait_for(std::chrono::nanoseconds time) noexcept {
+inline time_point wait_for(std::chrono::nanoseconds time) noexcept {
   auto now = clock_now();
   for (const auto end = now + time; now < end;) now = clock_now();
   return now;

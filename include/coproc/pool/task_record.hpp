@@ -5,32 +5,28 @@
 
 #include <coproc/error.hpp>
 #include <coproc/options.hpp>
+#include <coproc/pool/clock.hpp>
 #include <coproc/pool/lent_block.hpp>
 #include <coproc/shm/segment.hpp>
 #include <coproc/shm/slot.hpp>
 
 #include <atomic>
 #include <cassert>
-#include <chrono>
 #include <cstddef>
 #include <exception>
 #include <memory>
 #include <new>
+#include <optional>
 #include <span>
 #include <type_traits>
 #include <vector>
 
 namespace coproc::pool {
 
-using clock = std::chrono::steady_clock;
-using time_point = clock::time_point;
-
-/// Overflow-safe `now + d`; unlimited stays unlimited.
-inline time_point after(time_point now, duration d) noexcept {
-  return d >= time_point::max() - now ? time_point::max() : now + std::chrono::duration_cast<clock::duration>(d);
-}
-
-class worker_record;
+struct task_record;
+template <class Task>
+class basic_worker_record;
+using worker_record = basic_worker_record<task_record>;
 struct worker_memory;
 
 /// Where a record is; decides what cancelling it means.
@@ -66,7 +62,6 @@ struct task_terms {
 
 inline constexpr int lowest_priority = -10, highest_priority = 10;
 
-struct task_record;
 template <class Record>
 class basic_record_store;
 using record_store = basic_record_store<task_record>;
@@ -92,7 +87,7 @@ struct cold_part {
   alignas(32) std::byte bytes[shm::inline_bytes]; // arguments that do not fit near, until such a result is copied over them
   const std::byte* far_result = nullptr;        // inside the worker's result file
   std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
-  std::unique_ptr<worker_exit> exit;            // lost
+  std::optional<worker_exit> exit;              // lost, task_timeout
   const char* error_text = nullptr;             // failed: static storage
   unsigned result_group = 0;                    // for result_owner->free_result()
   static constexpr unsigned no_loan = ~0u;
@@ -154,14 +149,14 @@ struct alignas(64) task_record {
   task_record() = default;
   task_record(const task_record&) = delete;
   task_record& operator=(const task_record&) = delete;
-  ~task_record() {
-    if (has_cold_part) std::destroy_at(&cold());
-  }
 
-  /// Makes it if need be; it is kept from then on. Only where the record is the caller's, as its flags are.
-  [[gnu::noinline]] cold_part& make_cold() noexcept { // a call, which keeps the code of empty tasks short
+  /// Makes it if need be; the store, whose room it is in, ends it. Only where the record is the caller's, as its flags are.
+  /// A template so that a file that runs no task does not compile it.
+  template <class Cold = cold_part>
+  [[gnu::noinline]] Cold& make_cold() noexcept { // a call, which keeps the code of empty tasks short
+    static_assert(std::is_nothrow_default_constructible_v<Cold>);
     if (!has_cold_part) {
-      ::new (cold_place) cold_part;
+      ::new (cold_place) Cold;
       has_cold_part = true;
     }
     return cold();
@@ -184,9 +179,10 @@ struct alignas(64) task_record {
   }
 
   /// Room for so many bytes of arguments or result, not more than a slot has; and where they are then.
+  template <class Cold = cold_part>
   std::byte* make_inline_room(std::size_t length) noexcept {
     if (length <= near_bytes) [[likely]] return bytes;
-    return make_cold().bytes;
+    return make_cold<Cold>().bytes;
   }
   std::span<const std::byte> inline_bytes(std::size_t length) const noexcept {
     return {length <= near_bytes ? bytes : cold().bytes, length};
@@ -199,7 +195,6 @@ struct alignas(64) task_record {
     return inline_bytes(result_length);
   }
 };
-static_assert(std::is_nothrow_default_constructible_v<cold_part>); // by make_cold(), where nothing may be thrown
 static_assert(sizeof(task_record) == 3 * 64);
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winvalid-offsetof" // no standard-layout class; both compilers know its offsets

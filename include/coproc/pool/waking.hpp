@@ -58,21 +58,23 @@ public:
     });
   }
 
-  /// What the workers have to go on with.
-  bell_moderation::workload workload() const noexcept {
+  /// What the workers have to go on with, seen from `cpu`, where the front end runs.
+  bell_moderation::workload workload(int cpu) const noexcept {
     std::size_t longest = 0, shortest = shm::ring_slots;
-    unsigned busy = 0;
+    unsigned busy = 0, here = 0;
     each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
+      here += runs_on(w, cpu);
       longest = std::max(longest, w.unfinished());
       shortest = std::min(shortest, w.unfinished());
     });
+    const unsigned cpus = fleet_.limits().usable_cpus;
+    const bool all_here = here == busy;
     bell_moderation::workload l;
-    if (fleet_.pace.task_ns() < 10'000 && longest >= 8) l.short_backlog = time_of(longest);
-    if (shortest >= 2 && shortest != shm::ring_slots) l.long_backlog = time_of(shortest - 1);
-    if (const unsigned cpus = fleet_.limits().usable_cpus; busy >= cpus)
-      l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
+    if (fleet_.pace.task_ns() < (all_here ? rung_for_here_ns : rung_for_ns) && longest >= 8) l.short_backlog = time_of(longest);
+    if (shortest >= 2 && shortest != shm::ring_slots && !all_here) l.long_backlog = time_of(shortest - 1);
+    if (busy >= cpus) l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
     return l;
   }
 
@@ -90,20 +92,22 @@ public:
     return any;
   }
 
-  /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or the
-  /// workers alone can keep all CPUs busy.
-  time_point first_due(time_point now) const noexcept {
+  /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or the spinner
+  /// would take a CPU from a worker: one works on `cpu`, where the front end runs, or they alone can keep all CPUs busy.
+  time_point first_due(time_point now, int cpu) const noexcept {
     if (fleet_.pace.task_ns() < spun_for_ns) return time_point::max();
     time_point first = time_point::max();
     unsigned busy = 0;
+    bool any_here = false;
     each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
+      any_here = any_here || runs_on(w, cpu);
       if (w.head_since == time_point::max()) return;
       const auto due = w.head_since + (w.head_woke_it ? pace::wake_up : std::chrono::nanoseconds(0)) + time_of(1);
       if (due > now) first = std::min(first, due);
     });
-    return busy < fleet_.limits().usable_cpus ? first : time_point::max();
+    return busy < fleet_.limits().usable_cpus && !any_here ? first : time_point::max();
   }
 
   /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
@@ -116,8 +120,7 @@ public:
     each_active([&](const auto& w) {
       if (w.load() == 0) return;
       ++busy;
-      any = any || (!w.waker.looks_asleep(w.mailbox()) &&
-                    w.mailbox().worker.cpu.load(std::memory_order_relaxed) != static_cast<std::uint32_t>(cpu) + 1);
+      any = any || (!w.waker.looks_asleep(w.mailbox()) && !runs_on(w, cpu));
     });
     return any && busy < fleet_.limits().usable_cpus;
   }
@@ -196,6 +199,16 @@ public:
 
 private:
   static constexpr double spun_for_ns = 40'000; // tasks below: about a wake-up
+
+  // Tasks that are worth a ring each; the second where all that work are on the front end's own CPU. A ring gives it to the front
+  // end for a moment. The clock does so, too, and to set the clock costs ten times as much where a hypervisor does it. Kernels do
+  // leave front end and worker on one CPU while another is idle.
+  static constexpr double rung_for_ns = 10'000, rung_for_here_ns = 4'000;
+
+  // As far as it has said: when it last looked for tasks, or had run one that it timed and that took a while.
+  static bool runs_on(const worker_record& w, int cpu) noexcept {
+    return w.mailbox().worker.cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(cpu) + 1;
+  }
 
   std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept {
     return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * fleet_.pace.task_ns()));

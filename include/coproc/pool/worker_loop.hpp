@@ -73,9 +73,9 @@ private:
         where.tag == 0 ? std::span<const std::byte>(s.bytes, length) : in_segment(where, length);
 
     context_.running.store(cursor_ + 1, std::memory_order_relaxed);
-    if (limit_ns != 0) context_.deadline = clock_now() + std::chrono::nanoseconds(limit_ns);
+    if (limit_ns != 0) context_.deadline = after(clock_now(), duration(limit_ns));
     const bool timed = until_timed_ == 0;
-    const auto began = timed ? clock_now() : std::chrono::steady_clock::time_point();
+    const auto began = timed ? clock_now() : time_point();
     in_file_ = false;
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this, this);
@@ -87,7 +87,7 @@ private:
     const bool lends = views != nullptr && views->has_open_loan();
     if (lends && !may_lend(*views, result, outcome)) views->cancel_loan();
     context_.running.store(0, std::memory_order_relaxed);
-    if (limit_ns != 0) context_.deadline = std::chrono::steady_clock::time_point::max();
+    if (limit_ns != 0) context_.deadline = time_point::max();
 
     const bool threw = outcome == coproc::detail::outcome::exception;
     shm::packed_location at;
@@ -103,7 +103,7 @@ private:
                                views->close_loan()}.pack();
     if (result.size() > shm::first_line_bytes && !shm::has_work(m_.at(cursor_ + 1), cursor_ + 1))
       demote_result(s, result.size()); // the front end is likely to wait for it
-    shm::finish(s, cursor_, at, result.size(), timed ? time_since(began) : not_timed());
+    shm::finish(s, cursor_, at, result.size(), timed ? after_timed(began) : after_untimed());
   }
 
   void demote_result(const shm::slot& s, std::size_t bytes) noexcept {
@@ -113,13 +113,17 @@ private:
       shm::demote_further_bytes(s, bytes);
   }
 
-  // Of short tasks only every sixteenth is timed: two looks at the clock take as long as the shortest.
-  std::uint64_t time_since(std::chrono::steady_clock::time_point began) noexcept {
+  // What the front end is told of the task's time, 0 being nothing. Of short tasks only every sixteenth is timed: two looks at the
+  // clock take as long as the shortest. After longer ones it has been a while since the front end last heard where this worker runs.
+  std::uint64_t after_timed(time_point began) noexcept {
     const std::chrono::nanoseconds ran = clock_now() - began;
-    if (ran < std::chrono::microseconds(5)) until_timed_ = 15;
+    if (ran < std::chrono::microseconds(5))
+      until_timed_ = 15;
+    else
+      publish_cpu();
     return static_cast<std::uint64_t>(std::max<std::int64_t>(ran.count(), 1));
   }
-  std::uint64_t not_timed() noexcept {
+  std::uint64_t after_untimed() noexcept {
     --until_timed_;
     return 0;
   }
@@ -198,8 +202,7 @@ private:
       return true;
     }
     const auto since = clock_now();
-    const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
-    publish_cpu(cpu);
+    publish_cpu();
     // Not where the front end runs: it could not publish anything meanwhile.
     if (spin_.worthwhile() && front_end_is_elsewhere() && spin_.until(anything)) {
       spin_.success();
@@ -229,14 +232,15 @@ private:
   bool busy_poll(Predicate called) noexcept {
     if (busy_poll_.count() == 0) return false;
     for (const auto begin = clock_now(); clock_now() - begin < busy_poll_;) {
-      publish_cpu(1 + static_cast<std::uint32_t>(current_cpu()));
+      publish_cpu();
       if (spin_until(called, std::chrono::microseconds(5))) return true;
       ::sched_yield();
     }
     return false;
   }
 
-  void publish_cpu(std::uint32_t cpu) noexcept {
+  void publish_cpu() noexcept {
+    const auto cpu = 1 + static_cast<std::uint32_t>(current_cpu());
     if (cpu == published_cpu_) return;
     published_cpu_ = cpu;
     shm::store(shm::site::worker_cpu, m_.worker.cpu, cpu, std::memory_order_relaxed);

@@ -65,7 +65,9 @@ struct worker_handles {
 /// How long a worker with tasks behind a running one goes without progress before others take them.
 inline constexpr std::chrono::microseconds steal_after{200};
 
-class worker_record {
+/// A template so that a file that makes no pool does not compile it.
+template <class Task>
+class basic_worker_record {
 public:
   enum class state : std::uint8_t {
     starting,    ///< START sent
@@ -76,21 +78,21 @@ public:
     dead,        ///< known dead; waits for its exit status
     quarantined, ///< survives SIGKILL: given up, its slot replaced
   };
-  worker_record(unsigned its_index, std::uint64_t its_incarnation, std::shared_ptr<worker_memory> its_memory,
-                std::uint64_t max_result_bytes)
+  basic_worker_record(unsigned its_index, std::uint64_t its_incarnation, std::shared_ptr<worker_memory> its_memory,
+                      std::uint64_t max_result_bytes)
       : index(its_index), incarnation(its_incarnation), memory(std::move(its_memory)), max_result_bytes_(max_result_bytes) {}
 
   const unsigned index;
   const std::uint64_t incarnation;
   const std::shared_ptr<worker_memory> memory;
   worker_handles handles;
-  std::unique_ptr<worker_record> next;          ///< in a list of the dead
+  std::unique_ptr<basic_worker_record> next;    ///< in a list of the dead
 
   state status = state::starting;
   bool due = false;                             ///< to be replaced once its successor is ready; works until then
   bool relieved = false;                        ///< it is ready: no more tasks for this one
   exit_cause due_to = exit_cause::recycled;
-  task_record* victim = nullptr;                ///< the task that the kill is meant for
+  Task* victim = nullptr;                       ///< the task that the kill is meant for
   duration grace{};                             ///< between SIGTERM and SIGKILL
   time_point next_step = time_point::max();     ///< escalation, or the end of waiting for the exit status
   time_point born_at{};
@@ -137,7 +139,7 @@ public:
   /// Tasks in its ring that are neither finished nor revoked.
   std::size_t unfinished() const noexcept { return unfinished_; }
 
-  void publish(task_record& t) noexcept {
+  void publish(Task& t) noexcept {
     const std::uint64_t seq = issued_++;
     tasks_[seq % shm::ring_slots] = &t;
     revoked_.reset(seq % shm::ring_slots);
@@ -160,7 +162,7 @@ public:
   }
 
   /// Takes `t` back unless the worker has begun it. The slot stays occupied until the worker acknowledges.
-  bool revoke(task_record& t) noexcept {
+  bool revoke(Task& t) noexcept {
     if (!shm::revoke(mailbox().at(t.seq), t.seq)) return false;
     tasks_[t.seq % shm::ring_slots] = nullptr;
     revoked_.set(t.seq % shm::ring_slots);
@@ -175,13 +177,13 @@ public:
   template <class F>
   void each_issued(F f, std::uint64_t from = 0) {
     for (std::uint64_t seq = std::max(drained_, from); seq != issued_; ++seq)
-      if (task_record* t = tasks_[seq % shm::ring_slots]) f(*t);
+      if (Task* t = tasks_[seq % shm::ring_slots]) f(*t);
   }
 
   /// The task that the worker runs or will begin next: the first that was not taken back.
-  task_record* head() const noexcept {
+  Task* head() const noexcept {
     for (std::uint64_t seq = drained_; seq != issued_; ++seq)
-      if (task_record* t = tasks_[seq % shm::ring_slots]) return t;
+      if (Task* t = tasks_[seq % shm::ring_slots]) return t;
     return nullptr;
   }
 
@@ -190,13 +192,13 @@ public:
   template <class F>
   void each_issued_backwards(F f, std::uint64_t from = 0) {
     for (std::uint64_t seq = issued_; seq-- > std::max(drained_, from);)
-      if (task_record* t = tasks_[seq % shm::ring_slots]) f(*t);
+      if (Task* t = tasks_[seq % shm::ring_slots]) f(*t);
   }
 
   enum class drained_kind { nothing, finished, acknowledged, violation };
   struct drained {
     drained_kind kind;
-    task_record* task = nullptr; ///< finished: with outcome and result set
+    Task* task = nullptr;        ///< finished: with outcome and result set
     std::uint64_t ran_ns = 0;    ///< finished: as the worker says; 0: not measured
   };
 
@@ -210,7 +212,7 @@ public:
     const std::uint64_t w = shm::load_state(s);
     if (!legal_head(w)) return {drained_kind::violation};
     if (w != shm::pack(seq, shm::slot_state::done)) return {drained_kind::nothing};
-    task_record* const t = tasks_[i];
+    Task* const t = tasks_[i];
     if (t != nullptr && !take_result(s, *t)) return {drained_kind::violation};
     tasks_[i] = nullptr;
     ++drained_;
@@ -243,7 +245,7 @@ public:
   enum class task_state { ready, running, done, illegal };
 
   /// What the worker's word says of an issued task.
-  task_state look(const task_record& t) noexcept {
+  task_state look(const Task& t) noexcept {
     const std::uint64_t w = shm::load_state(mailbox().at(t.seq));
     if (w == shm::pack(t.seq, shm::slot_state::running)) {
       if (t.seq == drained_) head_running_ = true;
@@ -296,7 +298,7 @@ public:
     shm::waker::wake(mailbox());
   }
 
-  void raise_stop(const task_record& t) noexcept {
+  void raise_stop(const Task& t) noexcept {
     shm::store(shm::site::stop, mailbox().parent.stop, t.seq + 1, std::memory_order_relaxed);
   }
 
@@ -308,15 +310,15 @@ public:
   }
 
 private:
-  static void demote_arguments(task_record& t) noexcept {
-    const shm::argument_block& block = t.cold().block;
+  static void demote_arguments(Task& t) noexcept {
+    const auto& block = t.cold().block;
     if (block) os::each_outer_line(block.data(), t.call.length, os::demote);
   }
 
   // Slots come from another CPU's cache, records of a pool with many tasks from a far one: on their way while others are seen to.
   void look_ahead(std::uint64_t seq) const noexcept {
     __builtin_prefetch(&mailbox().at(seq + 6).state);
-    if (const task_record* const t = tasks_[(seq + 3) % shm::ring_slots]) t->prefetch();
+    if (const Task* const t = tasks_[(seq + 3) % shm::ring_slots]) t->prefetch();
   }
 
   bool head_is(shm::slot_state s) const noexcept {
@@ -333,10 +335,10 @@ private:
     return w == shm::pack(seq, shm::slot_state::ready) && !head_running_;
   }
 
-  bool take_result(shm::slot& s, task_record& t) noexcept {
+  bool take_result(shm::slot& s, Task& t) noexcept {
     const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
     const std::uint64_t length = s.length.load(std::memory_order_relaxed);
-    if (where.tag != static_cast<std::uint64_t>(shm::result_kind::value_inline) || length > task_record::near_bytes)
+    if (where.tag != static_cast<std::uint64_t>(shm::result_kind::value_inline) || length > Task::near_bytes)
       return take_unusual_result(s, t, where, length);
     shm::copy_few_bytes(t.bytes, s.bytes, length);
     t.result_length = length;
@@ -345,7 +347,7 @@ private:
   }
 
   // Of any kind and length, so this one alone would do; the other spares short values a call.
-  [[gnu::noinline]] bool take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
+  [[gnu::noinline]] bool take_unusual_result(const shm::slot& s, Task& t, const shm::packed_location& where,
                                              std::uint64_t length) noexcept {
     auto kind = static_cast<shm::result_kind>(where.tag);
     const bool has_views = kind > shm::result_kind::exception_in_file;
@@ -391,7 +393,7 @@ private:
   std::uint32_t front_end_cpu_ = 0;
   bool head_running_ = false;
   mutable bool initialized_ = false;
-  std::array<task_record*, shm::ring_slots> tasks_{};
+  std::array<Task*, shm::ring_slots> tasks_{};
   std::bitset<shm::ring_slots> revoked_;
 };
 

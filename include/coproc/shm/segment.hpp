@@ -28,11 +28,10 @@ public:
   /// Throws pool_error with the system's code.
   segment(std::uint32_t id, std::size_t block_bytes, std::size_t blocks)
       : id_(id), block_bytes_(block_bytes), fd_(os::make_memfd("coproc-arguments", block_bytes * blocks)),
-        map_(fd_.get(), block_bytes * blocks, os::access::read_write), touched_(blocks, 0) {
+        map_(fd_.get(), block_bytes * blocks, os::access::read_write), free_(blocks), touched_(blocks) {
     os::seal_for_readers(fd_);
     map_.keep_from_children();
-    free_.reserve(blocks);
-    for (std::size_t i = blocks; i-- > 0;) free_.push_back(static_cast<std::uint32_t>(i));
+    for (std::size_t i = 0; i != blocks; ++i) free_[i] = static_cast<std::uint32_t>(blocks - 1 - i); // 0 goes first
   }
 
   std::uint32_t id() const noexcept { return id_; }

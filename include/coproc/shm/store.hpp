@@ -25,7 +25,7 @@ enum class site : unsigned {
   sleeping,       ///< worker: about to sleep
   awake,          ///< worker: no longer asleep
   phase,          ///< worker: initialiser done
-  worker_cpu,     ///< worker: the CPU it is on when it has nothing to do
+  worker_cpu,     ///< worker: the CPU it is on, when it has nothing to do and after a longer task
   epoch,          ///< front end: wake-up generation
   armed,          ///< front end: wants a ring of the doorbell
   freed,          ///< front end: results given back
