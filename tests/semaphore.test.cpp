@@ -298,6 +298,27 @@ TEST_CASE("coroutines that hold permits for which others wait go with the contex
   CHECK(s.try_acquire());
 }
 
+TEST_CASE("many coroutines that wait on a strand go with the context, one after the other") {
+  std::optional<net::io_context> io(std::in_place);
+  auto witness = std::make_shared<int>();
+  semaphore s(*io, 1);
+  {
+    const auto strand = net::make_strand(*io); // its service is younger than the semaphore, and ends first
+    for (int i = 0; i < 100'000; ++i)
+      net::co_spawn(
+          strand,
+          [&s, witness]() -> net::awaitable<void> {
+            auto p = co_await s.acquire();
+            co_await wait_for_ever();
+          },
+          net::detached);
+  }
+  io->poll();
+  io.reset();
+  CHECK(witness.use_count() == 1);
+  CHECK(s.try_acquire());
+}
+
 namespace {
 
 /// Acquires, enters, leaves, over and over on a strand; cancels some of its waits.

@@ -91,7 +91,7 @@ private:
   std::shared_ptr<state> state_;
 };
 
-// Whoever waits does so because free_ == 0.
+// Whoever waits does so because free_ == 0, or because a thread is handing out what is free.
 template <class Executor>
 class basic_semaphore<Executor>::state final : public waitable_state<state> {
   using base = waitable_state<state>;
@@ -109,7 +109,7 @@ public:
 
   std::optional<permit> try_acquire() {
     std::lock_guard lock(this->mutex_);
-    if (free_ == 0) return std::nullopt;
+    if (!may_take()) return std::nullopt;
     --free_;
     return permit(this->shared_from_this());
   }
@@ -121,7 +121,7 @@ public:
     auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
     bool granted = false;
     op = this->settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
-      granted = !abandoned_ && free_ > 0;
+      granted = !abandoned_ && may_take();
       if (granted) --free_;
       return granted || abandoned_;
     });
@@ -132,15 +132,21 @@ public:
       waiter::abort(std::move(op));
   }
 
+  // The next in line may be destroyed instead of posted, when its executor is gone, and give back in turn what it held: that is left
+  // to the loop, however many there are.
   void give_back() {
     std::unique_lock lock(this->mutex_);
-    auto next = waiters_.pop_front();
-    if (!next) {
-      ++free_;
-      return;
+    ++free_;
+    if (handing_out_) return;
+    handing_out_ = true;
+    while (free_ != 0) {
+      auto next = waiters_.pop_front();
+      if (!next) break;
+      --free_;
+      hand_over(std::move(next), lock);
+      lock.lock();
     }
-    const typename base::posting scope(*this, lock);
-    coproc::post(std::move(next), net::error_code(), permit(this->shared_from_this()));
+    handing_out_ = false;
   }
 
   void abandon() {
@@ -158,8 +164,16 @@ public:
   }
 
 private:
+  bool may_take() const noexcept { return free_ != 0 && waiters_.empty(); }
+
+  void hand_over(operation_ptr<waiter> to, std::unique_lock<std::mutex>& lock) {
+    const typename base::posting scope(*this, lock);
+    coproc::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
+  }
+
   long long free_;
-  bool abandoned_ = false; // the semaphore object is gone
+  bool handing_out_ = false; // a thread does, and releases the lock meanwhile
+  bool abandoned_ = false;   // the semaphore object is gone
   waiter_list<waiter> waiters_;
 };
 

@@ -78,7 +78,7 @@ TEST_CASE("every worker's results are fetched, however many the others have") {
 TEST_CASE("a worker that never runs out of tasks is replaced all the same") {
   pool_bench b({.max_workers = 1});
   const auto w = b.live_worker(0);
-  b.d.recycle_all();
+  b.d.recycle_all(b.now);
   b.turn();
   REQUIRE(b.start_requested() == 1);
   b.submit(1);

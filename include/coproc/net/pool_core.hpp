@@ -155,10 +155,7 @@ public:
     change([](auto& tasks, pool::time_point) { tasks.close(); });
   }
   void recycle_workers() noexcept {
-    change([this](auto& tasks, pool::time_point) {
-      tasks.recycle_all();
-      if (token_ == token::armed) interrupt_wait(); // a turn begins with the first of them
-    });
+    change([](auto& tasks, pool::time_point now) { tasks.recycle_all(now); });
   }
   void terminate(int signal) noexcept {
     change([&](auto& tasks, pool::time_point now) { tasks.terminate(signal, now); });

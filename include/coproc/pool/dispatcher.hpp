@@ -135,7 +135,7 @@ public:
   bool in_transition() const noexcept { return fleet_.in_transition(); }
 
   /// Replaces all workers of today, one after the other, each when its successor is ready.
-  void recycle_all() noexcept { fleet_.recycle_all(); }
+  void recycle_all(time_point now) noexcept { fleet_.recycle_all(now); }
 
   template <class F>
   void each_worker(F f) const {

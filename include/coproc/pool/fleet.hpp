@@ -189,9 +189,10 @@ public:
   }
 
   /// All workers of today are replaced, one after the other, each when its successor is ready.
-  void recycle_all() noexcept {
+  void recycle_all(time_point now) noexcept {
     for (const seat& s : seats_)
       if (s.worker) rolling_ = std::max(rolling_, s.worker->incarnation);
+    roll(now);
   }
   bool recycling() const noexcept { return rolling_ != 0; }
 
@@ -203,8 +204,7 @@ public:
     for (seat& s : seats_)
       for (worker_ptr* each : {&s.worker, &s.successor})
         if (*each) step(**each, now);
-    roll();
-    for (seat& s : seats_) replace_if_due(s, now);
+    roll(now);
     restarts_.tick(now);
     for (std::size_t i = 0; i < seats_.departed().size();) {
       worker_record& w = *seats_.departed()[i];
@@ -455,8 +455,13 @@ private:
     watchdog_.kill_now(w, now);
   }
 
+  void roll(time_point now) noexcept {
+    make_next_due();
+    for (seat& s : seats_) replace_if_due(s, now);
+  }
+
   // One worker after the other is due, until none is left of those that were there when it began.
-  void roll() noexcept {
+  void make_next_due() noexcept {
     if (rolling_ == 0) return;
     worker_record* next = nullptr;
     for (const seat& s : seats_) {
