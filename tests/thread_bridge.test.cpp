@@ -49,6 +49,15 @@ std::thread::id thread_id() { return std::this_thread::get_id(); }
 
 std::unique_ptr<int> doubled(std::unique_ptr<int> n) { return std::make_unique<int>(*n * 2); }
 
+struct not_assignable {
+  explicit not_assignable(int n) : value(n) {}
+  not_assignable(not_assignable&&) = default;
+  not_assignable& operator=(not_assignable&&) = delete;
+  const int value;
+};
+
+not_assignable made_once(int n) { return not_assignable(n); }
+
 const std::string& longest(const std::string& a, const std::string& b) { return a.size() > b.size() ? a : b; }
 
 } // namespace
@@ -76,6 +85,8 @@ TEST_CASE("arguments and results: conversion, moves, members, references, void, 
   const auto body = [&]() -> net::awaitable<int> {
     auto made = co_await run_in_executor(pool, make, 1, "four");
     CHECK(made.value == 5);
+    auto fixed = co_await run_in_executor(pool, made_once, 7);
+    CHECK(fixed.value == 7);
     auto member = co_await run_in_executor(pool, &no_default::plus, made, 3);
     CHECK(member == 8);
     auto pointer = co_await run_in_executor(pool, doubled, std::make_unique<int>(4));
@@ -266,6 +277,25 @@ std::uint64_t sum(std::vector<std::uint64_t> numbers) {
 }
 
 } // namespace
+
+TEST_CASE("a coroutine that waits for a strand's thread keeps nothing of the pool, which may go first") {
+  std::optional<net::io_context> io(std::in_place);
+  auto witness = std::make_shared<int>();
+  {
+    net::thread_pool pool(1);
+    net::co_spawn(
+        *io,
+        [pool = &pool, witness]() -> net::awaitable<void> {
+          auto awaited = run_in_executor(net::make_strand(*pool), [] {});
+          co_await std::move(awaited);
+        },
+        net::detached);
+    io->poll();
+    pool.join();
+  }
+  io.reset(); // AddressSanitizer would see a strand that was left in the coroutine
+  CHECK(witness.use_count() == 1);
+}
 
 TEST_CASE("many calls from several threads, some of them cancelled") {
   net::io_context io;
