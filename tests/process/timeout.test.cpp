@@ -5,6 +5,7 @@
 #include <csignal>
 #include <random>
 #include <system_error>
+#include <thread>
 #include <vector>
 
 namespace process_timeout {
@@ -101,6 +102,31 @@ TEST_CASE("time in the queue, or behind a running task, does not count") {
   REQUIRE(run_all(io));
   CHECK(blocker.succeeded());
   for (const auto& e : behind) CHECK(e.succeeded());
+}
+
+TEST_CASE("a time-out does not wait for many handlers that each take a little while") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  ending<void> e;
+  start(e, pool.with({.timeout = milliseconds(20)}), spin_for_ever);
+  constexpr int many = 200;
+  std::vector<net::cancellation_signal> signals(many);
+  int handled = 0, handled_at_death = 0;
+  for (auto& signal : signals)
+    coproc::async_run(pool, coproc::work(identity, 1), net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr, int) {
+                        std::this_thread::sleep_for(milliseconds(1));
+                        ++handled;
+                        if (handled_at_death == 0 && !is_alive(shared->pid)) handled_at_death = handled;
+                      }));
+  REQUIRE(run_until(io, [&] { return shared->started.get() != 0; }));
+  for (auto& signal : signals) signal.emit(net::cancellation_type::terminal);
+  REQUIRE(run_all(io));
+  CHECK(e.failed_with(errc::task_timeout));
+  CHECK(handled == many);
+  CHECK(handled_at_death > 0);
+  CHECK(handled_at_death < many);
 }
 
 TEST_CASE("a time-out hits its own task alone: what ran before and what waits behind is unharmed") {

@@ -151,3 +151,29 @@ TEST_CASE("a handler may wait for a task that runs, though the handler before it
   run_on_two_threads(io);
   CHECK(released);
 }
+
+TEST_CASE("a trace's sink is called by one thread at a time, though a call takes so long that the turn seems stuck") {
+  const leak_audit audit;
+  begin();
+  net::io_context io(2);
+  process_pool pool(io, {.max_workers = 1});
+  std::atomic<int> inside{0}, calls{0};
+  std::atomic<bool> overlapped{false};
+  pool.trace([&](const trace_event&) {
+    if (++inside != 1) overlapped = true;
+    if (++calls % 4 == 0) eventually([&] { return overlapped.load(); }, 20ms);
+    --inside;
+  });
+  std::function<void(int)> go_on = [&](int left) {
+    if (left == 0) return;
+    for (int i = 0; i < 2; ++i)
+      async_run(pool, work(at_once, i), [&, i, left](std::exception_ptr e, int) {
+        CHECK(!e);
+        if (i == 0) go_on(left - 1);
+      });
+  };
+  go_on(20);
+  run_on_two_threads(io);
+  CHECK(calls >= 40);
+  CHECK_FALSE(overlapped);
+}
