@@ -56,6 +56,16 @@ struct not_assignable {
   const int value;
 };
 
+struct throws_when_moved {
+  explicit throws_when_moved(int n) : value(n) {}
+  throws_when_moved(throws_when_moved&& o) : value(o.value) {
+    if (value == 13) throw std::runtime_error("moved");
+  }
+  int value;
+};
+
+throws_when_moved ominous(int n) { return throws_when_moved(n); }
+
 not_assignable made_once(int n) { return not_assignable(n); }
 
 const std::string& longest(const std::string& a, const std::string& b) { return a.size() > b.size() ? a : b; }
@@ -127,6 +137,17 @@ TEST_CASE("exceptions come through as they are") {
   net::thread_pool pool(1);
   const auto body = [&]() -> net::awaitable<void> { co_await run_in_executor(pool, throw_it); };
   CHECK_THROWS_AS(coproc::run(body()), std::out_of_range);
+}
+
+TEST_CASE("a result that cannot be moved is the caller's exception") {
+  net::thread_pool pool(1);
+  const auto body = [&]() -> net::awaitable<void> {
+    auto lucky = co_await run_in_executor(pool, ominous, 12);
+    CHECK(lucky.value == 12);
+    auto awaited = run_in_executor(pool, ominous, 13);
+    co_await std::move(awaited);
+  };
+  CHECK_THROWS_WITH(coproc::run(body()), "moved");
 }
 
 TEST_CASE("a caller may run on the very pool") {

@@ -37,7 +37,7 @@ struct setting {
   }
 };
 
-using result = std::optional<int>;
+using result = std::shared_ptr<int>;
 
 } // namespace
 
@@ -48,7 +48,8 @@ TEST_CASE("the handler gets the value, or the exception, on its own executor and
   s.start([] { return 5; }, with_allocator(count, [&](std::exception_ptr e, result n) {
             CHECK(s.io.get_executor().running_in_this_thread());
             CHECK(e == nullptr);
-            CHECK(n == 5);
+            REQUIRE(n);
+            CHECK(*n == 5);
             CHECK(count.live == 0);
             ++calls;
           }));
@@ -116,7 +117,7 @@ TEST_CASE("cancellation of a running call: total nothing, partial the stop flag,
         },
         net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr e, result n) {
           if (e) ++aborted;
-          if (n == 3) ++completed;
+          if (n && *n == 3) ++completed;
         }));
     s.run_both();
     CHECK(stop_seen == (type != cancellation_type::total));

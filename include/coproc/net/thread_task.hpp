@@ -30,7 +30,7 @@ template <class R>
 class thread_task : public shutdown_listener, public std::enable_shared_from_this<thread_task<R>> {
 public:
   using result_type = R;
-  using result = std::optional<value_t<R>>;
+  using result = std::shared_ptr<value_t<R>>; ///< null where there is an error; shared so that R's moves are the caller's alone
   using signature = void(std::exception_ptr, result);
 
   thread_task() = default;
@@ -57,7 +57,7 @@ public:
 protected:
   ~thread_task() = default;
 
-  virtual void call(result& into) = 0;
+  virtual void call(std::optional<value_t<R>>& into) = 0;
   virtual void drop_call() noexcept = 0;
 
 private:
@@ -89,7 +89,8 @@ private:
     result value;
     try {
       const thread_stop_scope scope(stop_requested_);
-      call(value);
+      call(value_);
+      value = result(this->shared_from_this(), &*value_);
     } catch (...) {
       error = std::current_exception();
     }
@@ -123,6 +124,7 @@ private:
     dropped = std::move(waiter_);
   }
 
+  std::optional<value_t<R>> value_; // written by the thread, read by whom it is posted to
   std::atomic<bool> stop_requested_ = false;
   std::mutex mutex_; // guards phase_ and waiter_
   phase phase_ = phase::queued;
@@ -144,7 +146,7 @@ public:
 
 private:
   // fn and its arguments die before the caller hears of the result, or of the withdrawal.
-  void call(typename base::result& into) override {
+  void call(std::optional<value_t<typename base::result_type>>& into) override {
     const auto parts = std::move(call_);
     const auto invoke = [](F& fn, A&... args) -> decltype(auto) {
       return std::invoke(std::move(fn), std::move(args)...);
