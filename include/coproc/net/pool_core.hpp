@@ -9,6 +9,7 @@
 #include <coproc/net/asio.hpp>
 #include <coproc/net/completion.hpp>
 #include <coproc/net/delivery.hpp>
+#include <coproc/net/handler_memory.hpp>
 #include <coproc/net/shutdown_gate.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/wake_list.hpp>
@@ -274,9 +275,14 @@ private:
     if (wait_) wait_->cancel(ignored);
   }
 
-  auto next_turn() {
-    return [self = this->shared_from_this()] { self->turn(); };
-  }
+  // The one that is posted lies in turn_memory_, at least on a plain io_context, so that posting it needs no memory of the heap.
+  struct next_turn {
+    using allocator_type = handler_allocator<void>;
+    allocator_type get_allocator() const noexcept { return allocator_type(self->turn_memory_); }
+    void operator()() const { self->turn(); }
+
+    std::shared_ptr<basic_pool_core> self;
+  };
 
   template <class Use>
   void with_executor(Use use) {
@@ -287,7 +293,7 @@ private:
   }
 
   void post_turn() {
-    with_executor([this](const auto& ex) { net::post(ex, next_turn()); });
+    with_executor([this](const auto& ex) { net::post(ex, next_turn{this->shared_from_this()}); });
   }
 
   // Within a turn. Deferred, the next one is most likely run by this thread, after what else is ready; a post would wake another thread
@@ -295,7 +301,7 @@ private:
   // handler that throws), nobody is woken for what it leaves behind: so only while the guard's timer will wake somebody.
   void continue_turn() {
     if (!guarded_) return post_turn();
-    with_executor([this](const auto& ex) { net::defer(ex, next_turn()); });
+    with_executor([this](const auto& ex) { net::defer(ex, next_turn{this->shared_from_this()}); });
   }
 
   void woken() {
@@ -582,6 +588,8 @@ private:
   pool::image_snapshot image_;
   std::unique_ptr<Records, typename Records::retirement> records_{new Records};
   std::optional<Descriptor> wait_; // on the host's epoll
+
+  handler_memory turn_memory_;
 
   mutable os::mutex mutex_; // guards all below
   token token_ = token::idle;
