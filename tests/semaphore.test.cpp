@@ -298,6 +298,55 @@ TEST_CASE("coroutines that hold permits for which others wait go with the contex
   CHECK(s.try_acquire());
 }
 
+namespace {
+
+// Where it is destroyed it waits for the event, ten seconds at most.
+struct blocks_its_destroyer {
+  std::atomic<bool>* reached;
+  std::future<void>* event;
+  bool* came;
+
+  blocks_its_destroyer(std::atomic<bool>& r, std::future<void>& e, bool& c) : reached(&r), event(&e), came(&c) {}
+  blocks_its_destroyer(blocks_its_destroyer&& o) noexcept
+      : reached(o.reached), event(std::exchange(o.event, nullptr)), came(o.came) {}
+  ~blocks_its_destroyer() {
+    if (event == nullptr) return;
+    *reached = true;
+    reached->notify_all();
+    *came = event->wait_for(std::chrono::seconds(10)) == std::future_status::ready;
+  }
+  void operator()(net::error_code, semaphore::permit) const { FAIL("called"); }
+};
+
+} // namespace
+
+TEST_CASE("a thread that is held up destroying a waiter is not in the way of permits that others give back") {
+  net::io_context io;
+  std::optional<net::io_context> dying(std::in_place);
+  semaphore s(io, 2);
+  auto mine = s.try_acquire();
+  std::promise<void> served;
+  auto is_served = served.get_future();
+  std::atomic<bool> reached{false};
+  bool came = false;
+  {
+    const auto strand = net::make_strand(*dying);
+    net::post(strand, [p = std::move(*s.try_acquire())] {});
+    s.async_acquire(net::bind_executor(strand, blocks_its_destroyer(reached, is_served, came)));
+  }
+  s.async_acquire([&](net::error_code, semaphore::permit) { served.set_value(); });
+  std::thread other([&] {
+    reached.wait(false);
+    mine.reset();
+    io.poll();
+  });
+  dying.reset();
+  other.join();
+  CHECK(came);
+  CHECK(s.try_acquire());
+  CHECK(s.try_acquire());
+}
+
 TEST_CASE("many coroutines that wait on a strand go with the context, one after the other") {
   std::optional<net::io_context> io(std::in_place);
   auto witness = std::make_shared<int>();

@@ -91,7 +91,7 @@ private:
   std::shared_ptr<state> state_;
 };
 
-// Whoever waits does so because free_ == 0, or because a thread is handing out what is free.
+// Whoever waits does so because free_ == 0.
 template <class Executor>
 class basic_semaphore<Executor>::state final : public waitable_state<state> {
   using base = waitable_state<state>;
@@ -109,7 +109,7 @@ public:
 
   std::optional<permit> try_acquire() {
     std::lock_guard lock(this->mutex_);
-    if (!may_take()) return std::nullopt;
+    if (free_ == 0) return std::nullopt;
     --free_;
     return permit(this->shared_from_this());
   }
@@ -121,7 +121,7 @@ public:
     auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
     bool granted = false;
     op = this->settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
-      granted = !abandoned_ && may_take();
+      granted = !abandoned_ && free_ > 0;
       if (granted) --free_;
       return granted || abandoned_;
     });
@@ -133,20 +133,20 @@ public:
   }
 
   // The next in line may be destroyed instead of posted, when its executor is gone, and give back in turn what it held: that is left
-  // to the loop, however many there are.
+  // to the loop of this thread, however many there are. What other threads give back meanwhile they hand out themselves.
   void give_back() {
-    std::unique_lock lock(this->mutex_);
-    ++free_;
-    if (handing_out_) return;
-    handing_out_ = true;
-    while (free_ != 0) {
-      auto next = waiters_.pop_front();
-      if (!next) break;
-      --free_;
-      hand_over(std::move(next), lock);
-      lock.lock();
-    }
-    handing_out_ = false;
+    for (handing_out* h = innermost_; h != nullptr; h = h->outer)
+      if (h->of == this) return static_cast<void>(++h->permits);
+    handing_out here{this, 1, innermost_};
+    innermost_ = &here;
+    do {
+      std::unique_lock lock(this->mutex_);
+      if (auto next = waiters_.pop_front())
+        hand_over(std::move(next), lock);
+      else
+        ++free_;
+    } while (--here.permits != 0);
+    innermost_ = here.outer;
   }
 
   void abandon() {
@@ -164,16 +164,21 @@ public:
   }
 
 private:
-  bool may_take() const noexcept { return free_ != 0 && waiters_.empty(); }
+  struct handing_out {
+    const state* of;
+    long long permits; // given back to this thread's loop, and not handed out yet
+    handing_out* outer;
+  };
 
   void hand_over(operation_ptr<waiter> to, std::unique_lock<std::mutex>& lock) {
     const typename base::posting scope(*this, lock);
     coproc::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
   }
 
+  static inline thread_local constinit handing_out* innermost_ = nullptr;
+
   long long free_;
-  bool handing_out_ = false; // a thread does, and releases the lock meanwhile
-  bool abandoned_ = false;   // the semaphore object is gone
+  bool abandoned_ = false; // the semaphore object is gone
   waiter_list<waiter> waiters_;
 };
 
