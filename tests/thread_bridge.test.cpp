@@ -56,15 +56,18 @@ struct not_assignable {
   const int value;
 };
 
-struct throws_when_moved {
-  explicit throws_when_moved(int n) : value(n) {}
-  throws_when_moved(throws_when_moved&& o) : value(o.value) {
-    if (value == 13) throw std::runtime_error("moved");
+// Its second move throws: that of the caller, after the one from what the function returns.
+struct moved_once {
+  explicit moved_once(int n) : value(n) {}
+  moved_once(moved_once&& o) : value(o.value), moves(o.moves + 1) {
+    if (value == 13 && moves == 2) throw std::runtime_error("moved");
   }
+  moved_once* operator&() = delete; // which is nobody's business
   int value;
+  int moves = 0;
 };
 
-throws_when_moved ominous(int n) { return throws_when_moved(n); }
+moved_once ominous(int n) { return moved_once(n); }
 
 not_assignable made_once(int n) { return not_assignable(n); }
 

@@ -30,7 +30,7 @@ template <class R>
 class thread_task : public shutdown_listener, public std::enable_shared_from_this<thread_task<R>> {
 public:
   using result_type = R;
-  using result = std::shared_ptr<value_t<R>>; ///< null where there is an error; shared so that R's moves are the caller's alone
+  using result = std::shared_ptr<value_t<R>>; ///< null where there is an error; shared, so that the caller alone moves it on
   using signature = void(std::exception_ptr, result);
 
   thread_task() = default;
@@ -90,7 +90,7 @@ private:
     try {
       const thread_stop_scope scope(stop_requested_);
       call(value_);
-      value = result(this->shared_from_this(), &*value_);
+      value = result(this->shared_from_this(), std::addressof(*value_));
     } catch (...) {
       error = std::current_exception();
     }
