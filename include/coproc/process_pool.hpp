@@ -49,7 +49,9 @@ concept process_bridge = std::convertible_to<P, pool_ref>;
 /// \par Threads   distinct calls from any threads at once; construction and destruction on one
 /// \par Lifetime  the execution context must live when the pool is made; after that either may go first. Destroying the
 ///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
-///                within about two kill_graces. Destroying the context destroys the handlers uninvoked.
+///                within about two kill_graces. Destroying the context destroys the handlers uninvoked. A call that is
+///                made later completes with errc::pool_closed if it is a coroutine's, on another context; any other
+///                handler is destroyed at once, and get_executor() is empty.
 ///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
 ///                shutdown() first lets tasks finish.
 /// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and

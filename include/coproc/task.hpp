@@ -96,6 +96,7 @@ public:
 
   template <class Handler>
   void wait(Handler handler) {
+    if (core_->context_is_gone()) return; // the handler, too, as all that wait
     completion<Handler> c(std::move(handler), core_->executor());
     auto slot = c.get_cancellation_slot();
     if (slot.is_connected())

@@ -355,6 +355,40 @@ TEST_CASE("awaitables and tasks that were never awaited may outlive pool and con
   call.reset();
 }
 
+TEST_CASE("calls that are made when the context is gone") {
+  const leak_audit audit;
+  shared.reset();
+  std::optional<net::io_context> io(std::in_place, 1);
+  std::optional<coproc::process_pool> pool;
+  SECTION("a plain one") { pool.emplace(*io, one_worker); }
+  SECTION("a strand of it") { pool.emplace(net::make_strand(*io), one_worker); }
+  std::optional<net::awaitable<int>> made_before(coproc::run_in_executor(*pool, identity, 1));
+  std::optional<coproc::task<int>> submitted(pool->submit(identity, 2));
+  io.reset();
+  CHECK_FALSE(pool->get_executor());
+  int live = 0;
+  coproc::async_run(*pool, coproc::work(identity, 3), [w = witness(live)](std::exception_ptr, int) { FAIL("called"); });
+  submitted->async_wait([w = witness(live)](std::exception_ptr, int) { FAIL("called"); });
+  pool->async_shutdown(coproc::unlimited, [w = witness(live)](std::exception_ptr) { FAIL("called"); });
+  CHECK(live == 0);
+  net::io_context other(1);
+  int closed = 0;
+  const auto body = [&]() -> net::awaitable<void> {
+    auto made_later = coproc::run_in_executor(*pool, identity, 4);
+    for (auto* call : {&*made_before, &made_later}) {
+      try {
+        co_await std::move(*call);
+      } catch (const coproc::pool_error& e) {
+        closed += e.code() == errc::pool_closed;
+      }
+    }
+  };
+  net::co_spawn(other, body(), net::detached);
+  other.run();
+  CHECK(closed == 2);
+  CHECK(shared->ran.get() <= 1); // the one that was submitted in time
+}
+
 // Such a call holds no reference to its pool, as those that are made elsewhere do.
 TEST_CASE("an awaitable made by a handler that the pool calls may be awaited later, or never, or when the pool is gone") {
   const leak_audit audit;

@@ -82,6 +82,8 @@ public:
   const net::any_io_executor& executor() const noexcept { return executor_; }
   /// The io_context whose plain executor that is, or null.
   net::io_context* context() const noexcept { return context_; }
+  /// Nothing may be submitted any more, for it could not be completed.
+  bool context_is_gone() const noexcept { return context_is_gone_.load(std::memory_order_relaxed); }
   const resolved_options& options() const noexcept { return options_; }
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return host_.segments(); }
 
@@ -164,6 +166,7 @@ public:
 
   template <class Handler>
   void shut_down(duration drain_for, Handler handler) {
+    if (context_is_gone()) return; // the handler, too, as all that wait
     gate()->wait(std::move(handler));
     change([&](auto& tasks, pool::time_point now) { tasks.shut_down(pool::after(now, drain_for), now); });
   }
@@ -186,6 +189,7 @@ public:
 
   /// Destroys handlers uninvoked instead; from here on the context is not touched.
   void context_shutting_down() noexcept override {
+    context_is_gone_.store(true, std::memory_order_relaxed);
     stop(false);
     if (!is_own_process()) return;
     pool::task_list left; // since an earlier stop(), for a turn that the context was to run
@@ -196,6 +200,7 @@ public:
       wait_.reset(); // also after an earlier stop(): this object may be held by awaitables that outlive the context
     }
     end_all(left, pool::ending::destroy);
+    executor_ = {}; // a strand cannot be destroyed later
   }
 
 private:
@@ -582,6 +587,7 @@ private:
 
   net::any_io_executor executor_;
   net::io_context* context_ = nullptr;
+  std::atomic<bool> context_is_gone_{false};
   resolved_options options_;
   std::uint64_t argument_limit_;
   pool::process_mark process_;

@@ -7,7 +7,6 @@
 #include <coproc/net/record_handler.hpp>
 #include <coproc/net/resolve_options.hpp>
 
-#include <cassert>
 #include <cstdint>
 #include <cstring>
 #include <exception>
@@ -79,7 +78,8 @@ public:
     static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
     const keeper core = find_pool(); // from submit on, another thread may complete it and destroy what owns this object
     pool::task_record& t = *std::exchange(record_, nullptr);
-    if (t.encumbered || !core || !t.store->is_own_process()) [[unlikely]] return fail<R>(core.get(), t, std::move(handler));
+    if (t.encumbered || !core || core->context_is_gone() || !t.store->is_own_process()) [[unlikely]]
+      return fail<R>(core.get(), t, std::move(handler));
     try {
       if (auto slot = net::get_associated_cancellation_slot(handler); slot.is_connected())
         slot.assign([weak = core->weak_from_this(), &t, ticket = t.ticket.load(std::memory_order_relaxed)](
@@ -126,19 +126,22 @@ private:
     if (t.store->is_own_process()) t.store->recycle(t);
   }
 
-  // Who else starts a call holds the pool: only a coroutine may come too late.
+  // Empty where there is none any more: a coroutine of another context has one, when the pool or its context is gone.
   template <class Handler>
   static net::any_io_executor executor_for(const Core* core, const Handler& handler) {
+    if (core != nullptr && !core->context_is_gone()) return core->executor();
     if constexpr (std::is_same_v<net::associated_executor_t<Handler>, net::any_io_executor>)
-      if (core == nullptr) return net::get_associated_executor(handler);
-    assert(core != nullptr);
-    return core->executor();
+      return net::get_associated_executor(handler);
+    else
+      return {};
   }
 
-  // `core`: null if it is gone.
+  // `core`: null if it is gone. A handler that can be called nowhere is destroyed, as those are that wait when their context goes.
   template <class R, class Handler>
   static void fail(const Core* core, pool::task_record& t, Handler&& handler) {
-    completion<Handler> c(std::move(handler), executor_for(core, handler), work_tracking::elsewhere);
+    auto ex = executor_for(core, handler);
+    if (!ex) return recycle(t);
+    completion<Handler> c(std::move(handler), std::move(ex), work_tracking::elsewhere);
     std::exception_ptr why;
     if (t.encumbered)
       why = std::move(t.cold().unprepared);
