@@ -279,18 +279,21 @@ TEST_CASE("a permit that is given back while the context is destroyed is posted 
   CHECK(stage == 2);
 }
 
+namespace {
+
+net::awaitable<void> acquire_and_keep(semaphore& s, std::shared_ptr<int>) {
+  auto p = co_await s.acquire();
+  co_await wait_for_ever();
+}
+
+} // namespace
+
 TEST_CASE("coroutines that hold permits for which others wait go with the context") {
   std::optional<net::io_context> io(std::in_place);
   auto witness = std::make_shared<int>();
   semaphore s(*io, 2);
   for (int i = 0; i < 6; ++i)
-    net::co_spawn(
-        *io,
-        [&s, witness]() -> net::awaitable<void> {
-          auto p = co_await s.acquire();
-          co_await wait_for_ever();
-        },
-        net::detached);
+    net::co_spawn(*io, acquire_and_keep(s, witness), net::detached);
   io->poll();
   io.reset();
   CHECK(witness.use_count() == 1);
@@ -354,13 +357,7 @@ TEST_CASE("many coroutines that wait on a strand go with the context, one after 
   {
     const auto strand = net::make_strand(*io); // its service is younger than the semaphore, and ends first
     for (int i = 0; i < 100'000; ++i)
-      net::co_spawn(
-          strand,
-          [&s, witness]() -> net::awaitable<void> {
-            auto p = co_await s.acquire();
-            co_await wait_for_ever();
-          },
-          net::detached);
+      net::co_spawn(strand, acquire_and_keep(s, witness), net::detached);
   }
   io->poll();
   io.reset();
