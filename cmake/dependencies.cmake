@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSL-1.0
-# Finds what the headers of coproc include: threads, Asio, Boost (headers) and fmt. Shared by the build and by the
+# Finds what the headers of coproc include: threads, Asio and Boost (headers). Shared by the build and by the
 # installed package, so that both look in the same way; what cannot be found is left in coproc_missing for the caller.
 #
 # With COPROC_FETCH_DEPS=ON a library that is not installed is downloaded at the version of Debian 12: by commit where
@@ -36,16 +36,5 @@ if(NOT TARGET Boost::headers)
       DOWNLOAD_EXTRACT_TIMESTAMP OFF)
   elseif(NOT TARGET Boost::headers)
     list(APPEND coproc_missing "Boost 1.81")
-  endif()
-endif()
-
-if(NOT TARGET fmt::fmt-header-only)
-  find_package(fmt 9 CONFIG QUIET)
-  if(NOT TARGET fmt::fmt-header-only AND COPROC_FETCH_DEPS)
-    coproc_fetch_headers(fmt fmt::fmt-header-only include
-      GIT_REPOSITORY "https://github.com/fmtlib/fmt.git" GIT_TAG a33701196adfad74917046096bf5a2aa0ab0bb50) # 9.1.0
-    target_compile_definitions(fmt::fmt-header-only INTERFACE FMT_HEADER_ONLY=1)
-  elseif(NOT TARGET fmt::fmt-header-only)
-    list(APPEND coproc_missing "fmt 9")
   endif()
 endif()

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lecture 29, example 29.1: six requests are handled at once by coroutines, their CPU work goes to a pool of four
-// processes. Better than in Python: the analysis needs no pickling and may be a lambda, a worker that crashes fails
-// its own request only, and with default options requests beyond max_queue wait for room instead of piling up.
+// Coroutines handle six requests at once, their CPU work goes to a pool of four processes. Better than in Python: the
+// analysis needs no pickling and may be a lambda, a worker that crashes fails its own request only, and with default
+// options requests beyond max_queue wait for room instead of piling up.
 #include <coproc/coproc.hpp>
 
 #include <chrono>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lecture 29, example 29.2: a coroutine produces 12 jobs of 5000 integers into a bounded queue, another one submits
-// them to a pool of four processes. Better than in Python: the integers are copied once, into memory that the worker
-// reads in place (no pickling, no pipe, no packing of two arguments into a tuple); closing the queue ends the
-// submitter (no poison pill); what is submitted and not finished is bounded too (max_queue), not the queue alone.
+// A coroutine produces 12 jobs of 5000 integers into a bounded queue, another one submits them to a pool of four
+// processes. Better than in Python: the integers are copied once, into memory that the worker reads in place (no
+// pickling, no pipe, no packing of two arguments into a tuple); closing the queue ends the submitter (no poison
+// pill); what is submitted and not finished is bounded too (max_queue), not the queue alone.
 #include <coproc/coproc.hpp>
 
 #include <chrono>

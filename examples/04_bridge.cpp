@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Lecture 29, concept 2.1: one bridge for two kinds of work. A call that blocks (who a user is may have to be asked of a
-// server, and getpwnam has no asynchronous form) goes to a thread pool, CPU work to the process pool, and the loop stays
-// free: a ticker counts meanwhile. Better than in Python: threads are no compromise here (no GIL), so processes are for
-// isolation, not only for speed.
+// One bridge for two kinds of work. A call that blocks (who a user is may have to be asked of a server, and getpwnam
+// has no asynchronous form) goes to a thread pool, CPU work to the process pool, and the loop stays free: a ticker
+// counts meanwhile. Better than in Python: threads are no compromise here (no GIL), so processes are for isolation,
+// not only for speed.
 #include <coproc/coproc.hpp>
 
 #include <array>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// "Combining multiprocessing and asyncio", the run_in_executor pattern: two workers return (result, duration, process
-// name), first one task, then four at once. Better than in Python: no thread waits on a queue for the results, the loop
-// hears from the workers itself. The sum needs 69 bits, which Python's integers have: here unsigned __int128, which g++
-// and clang have and ISO C++ has not, and which travels like any other plain type.
+// Two workers return (result, duration, process name), first one task, then four at once. Better than in Python: no
+// thread waits on a queue for the results, the loop hears from the workers itself. The sum needs 69 bits, which
+// Python's integers have: here unsigned __int128, which g++ and clang have and ISO C++ has not, and which travels
+// like any other plain type.
 #include <coproc/coproc.hpp>
 
 #include <chrono>

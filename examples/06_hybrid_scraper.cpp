@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// "The Asynchronous Matrix", the hybrid scraper: ten fetches of 0.5 s gathered, then SHA-512 of each page in the process
-// pool; and its production upgrade: five fetches at a time (semaphore), pages hashed the moment they arrive (queue).
-// Better than in Python: the pool exists once and serves both, waiting anywhere in the upgrade holds back the fetches.
+// A scraper, twice. First ten fetches of 0.5 s are gathered, then SHA-512 of each page is made in the process pool.
+// Then five fetches at a time (semaphore), pages hashed the moment they arrive (queue). Better than in Python: the
+// pool exists once and serves both, and waiting anywhere in the second form holds back the fetches.
 #include <coproc/coproc.hpp>
 
 #include <array>

@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSL-1.0
 # Makes this machine ready to build coproc and configures a build: installs with apt what is missing, and only that
 # (as root, or through sudo), then runs cmake --preset. Where apt cannot help, CMake downloads the libraries instead.
+# Users of coproc need Asio and Boost; fmt, Catch2 and what follows them are for its tests, examples and benchmarks.
 # usage: setup.sh [preset [bench]]     (default: release; the presets are in CMakePresets.json; bench: also what only
 #                                      scripts/bench.sh uses, which measures what it finds where they cannot be had)
 set -eu
@@ -13,6 +14,7 @@ have_command() { command -v "$1" >/dev/null 2>&1; }
 # The run-time libraries of clang's sanitizers are a package of their own.
 have_clang() { echo 'int main() {}' | "clang++-$1" -fsanitize=address -x c++ - -o /dev/null 2>/dev/null; }
 have_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
+have_shared() { [ -e "/usr/share/$1" ]; }
 
 # need <test> <argument> <package>...: adds the packages to the list to install if `test argument` fails.
 missing=
@@ -31,7 +33,12 @@ list_missing() {
   need have_header catch2 catch2
   need have_header nettle/sha2.h nettle-dev
   need have_command spin spin
+  need have_command tcc tcc
   case $preset in
+  release | dev) # the presets that check the reference
+    need have_command doxygen doxygen
+    need have_shared doxygen-awesome-css/doxygen-awesome.css doxygen-awesome-css
+    ;;
   clang | asan-ubsan | tsan) need have_clang 19 clang-19 libclang-rt-19-dev ;;
   esac
 }
@@ -90,7 +97,8 @@ if [ -n "$missing" ]; then
     fetch=ON
     echo "coproc: not installed, and not to be had from apt here:$missing"
     echo "coproc: CMake downloads Asio, Boost, fmt and Catch2 where they are missing (FetchContent, pinned by hash);"
-    echo "coproc: without Nettle two examples are left out, without spin the models are not checked"
+    echo "coproc: without Nettle two examples are left out, without spin the models are not checked (without tcc that takes longer),"
+    echo "coproc: without doxygen the reference is not"
   fi
 fi
 

@@ -27,7 +27,7 @@ while [ "$(date +%s)" -lt "$end" ]; do
   seed=$((seed + 1))
   printf '\n==== round %d, seed %d, %s\n' "$round" "$seed" "$(date)"
   "$tests/stress/coproc.tests.stress.random_kills" --kills "$(scaled 1000000 1000)" --seed "$seed" --seconds "$(scaled 1800 10)"
-  COPROC_SEEDS=$(scaled 1000000 1000) COPROC_FIRST_SEED="${seed}000" "$tests/coproc.tests.pool.simulation.fault"
+  COPROC_SEEDS=$(scaled 1000000 1000) COPROC_FIRST_SEED="${seed}000" "$tests/coproc.tests.front.simulation.fault"
   COPROC_STRESS_SECONDS=$(scaled 60 2) "$tests/coproc.tests.stress.hostile_worker.fault"
   "$tests/stress/coproc.tests.stress.cycles" --cycles "$(scaled 10000 300)" --respawns "$(scaled 10000 500)"
   if [ -x "$tests/fuzz/coproc.tests.fuzz.parent_reader" ]; then # clang builds it

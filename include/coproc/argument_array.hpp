@@ -4,8 +4,7 @@
 #pragma once
 
 #include <coproc/codec/travels.hpp>
-#include <coproc/pool/lent_block.hpp>
-#include <coproc/process_pool.hpp>
+#include <coproc/pool.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -26,11 +25,6 @@ consteval bool verify_array_element() {
         "coproc: an argument_array holds plain elements only, numbers and the like: pass a std::vector of these");
     return true;
   }
-}
-
-template <class Core>
-std::shared_ptr<const pool::lent_block> lend(const std::shared_ptr<Core>& from, std::size_t count, std::size_t element_bytes) {
-  return from->lend(count, element_bytes);
 }
 
 } // namespace detail
@@ -56,31 +50,35 @@ class argument_array {
   static_assert(detail::verify_array_element<T>());
 
 public:
-  using value_type = T;
+  using value_type = T; ///< of an element
 
   /// `count` elements with unspecified contents: the memory may have been used before.
   /// \par Errors  pool_error(payload_too_large): more than pool_options::max_payload bytes. pool_error(wrong_process):
   ///              in a forked copy of the process that made the pool, workers included. pool_error with a system code:
   ///              descriptors or memory
   argument_array(const process_pool& pool, std::size_t count)
-      : memory_(detail::lend(pool.core(), count, sizeof(T))), size_(count) {}
+      : memory_(detail::front::engine_of(pool)->lend(count, sizeof(T))), size_(count) {}
 
-  // A moved-from handle is still one: there is no empty state.
+  /// Shares the elements. A moved-from handle is still one: there is no empty state.
+  /// @{
   argument_array(const argument_array&) = default;
   argument_array& operator=(const argument_array&) = default;
+  /// @}
 
-  T* data() const noexcept { return reinterpret_cast<T*>(memory_->data()); }
+  /// The elements, in one piece.
+  /// @{
+  T* data() const noexcept { return reinterpret_cast<T*>(memory_->data); }
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
   T* begin() const noexcept { return data(); }
   T* end() const noexcept { return data() + size_; }
   T& operator[](std::size_t i) const noexcept { return data()[i]; }
-
-  /// For coproc itself: what a call refers to and keeps.
-  const std::shared_ptr<const pool::lent_block>& memory() const noexcept { return memory_; }
+  /// @}
 
 private:
-  std::shared_ptr<const pool::lent_block> memory_;
+  friend detail::array_access;
+
+  std::shared_ptr<const detail::front::lent_memory> memory_;
   std::size_t size_;
 };
 

@@ -34,27 +34,32 @@ class bounded_channel {
   using state = detail::channel_state<T>;
 
 public:
-  using executor_type = net::any_io_executor;
-  using value_type = T;
+  using executor_type = net::any_io_executor; ///< of completions whose handlers have none
+  using value_type = T;                       ///< of a message
 
   /// \par Errors  std::invalid_argument unless capacity is at least 1
   template <executor_or_context Where>
   bounded_channel(Where&& where, count capacity)
-      : state_(state::make(executor_of(std::forward<Where>(where)), checked(capacity))) {}
+      : state_(state::make(detail::executor_of(std::forward<Where>(where)), checked(capacity))) {}
 
+  /// The channel that was moved from can only be destroyed or assigned to. One that is assigned to ends as by destruction.
+  /// @{
   bounded_channel(bounded_channel&&) noexcept = default;
   bounded_channel& operator=(bounded_channel&& other) noexcept {
     if (auto old = std::exchange(state_, std::exchange(other.state_, nullptr))) old->abandon();
     return *this;
   }
+  /// @}
   ~bounded_channel() {
     if (state_) state_->abandon();
   }
 
+  /// Where handlers run that name no executor of their own.
   executor_type get_executor() const noexcept { return state_->executor(); }
 
   /// Sends a message, waiting for room. The message is taken (copied, or moved from) before the call returns.
   /// \par Errors  net::system_error with errc::channel_closed when the channel is closed, also while waiting
+  /// @{
   net::awaitable<void> send(const T& message)
     requires std::copy_constructible<T>
   {
@@ -64,6 +69,7 @@ public:
     if constexpr (detail::verify_temporaries<T>()) return async_send(std::move(message), net::use_awaitable);
   }
   net::awaitable<void> send(moved_ref<T> message) { return async_send(T(message.get()), net::use_awaitable); }
+  /// @}
 
   /// As send. \par Signature  void(error_code)
   template <net::completion_token_for<void(net::error_code)> Token>

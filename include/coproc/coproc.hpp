@@ -8,13 +8,16 @@
 #include <coproc/error.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/options.hpp>
+#include <coproc/pool.hpp>
 #include <coproc/process_pool.hpp>
 #include <coproc/result_view.hpp>
 #include <coproc/run.hpp>
 #include <coproc/run_in_executor.hpp>
 #include <coproc/semaphore.hpp>
+#include <coproc/stats.hpp>
 #include <coproc/task.hpp>
 #include <coproc/this_worker.hpp>
 #include <coproc/thread_bridge.hpp>
+#include <coproc/trace.hpp>
 #include <coproc/version.hpp>
 #include <coproc/with_timeout.hpp>

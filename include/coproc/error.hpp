@@ -3,11 +3,11 @@
 // layer may include.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/net/error_code.hpp>
 
 #include <chrono>
 #include <cstdint>
-#include <cstring>
 #include <exception>
 #include <optional>
 #include <stdexcept>
@@ -17,10 +17,9 @@
 #include <type_traits>
 #include <utility>
 
-#include <fmt/core.h>
-
 namespace coproc {
 
+/// What can go wrong, in category "coproc".
 enum class errc {
   worker_lost = 1,     ///< the worker died while this task was running, or may have been
   task_timeout,        ///< task_options::timeout expired; the worker was killed
@@ -35,53 +34,13 @@ enum class errc {
   wrong_process,       ///< the pool was used in a forked copy of its process, or inside a task
   unknown_function,    ///< the function's code was loaded after the pool was made, so no worker has it
   queue_timeout,       ///< task_options::queue_timeout expired before the task began
+  already_awaited,     ///< a second wait for one task: its result is that of the first
 };
 
-namespace detail {
+/// The category "coproc": one object a process, also where shared libraries hide their symbols.
+COPROC_DECL const net::error_category& error_category() noexcept;
 
-class category final : public net::error_category {
-public:
-  const char* name() const noexcept override { return "coproc"; }
-
-  std::string message(int value) const override {
-    switch (static_cast<errc>(value)) {
-    case errc::worker_lost: return "the worker process died";
-    case errc::task_timeout: return "the task ran past its time-out and its worker was killed";
-    case errc::timed_out: return "the operation ran past its time-out";
-    case errc::queue_full: return "the queue of the pool is full";
-    case errc::pool_closed: return "the pool is closed";
-    case errc::payload_too_large: return "the payload is too large";
-    case errc::bad_payload: return "the payload does not decode to the expected type";
-    case errc::worker_start_failed: return "a worker process could not be started";
-    case errc::channel_closed: return "the channel is closed";
-    case errc::remote_exception: return "the task threw an exception";
-    case errc::wrong_process: return "the pool belongs to another process";
-    case errc::unknown_function: return "the function is not in the worker processes";
-    case errc::queue_timeout: return "the task had not begun within its queue_timeout";
-    }
-    return "unknown coproc error";
-  }
-
-  // All time-outs compare equal to std::errc::timed_out.
-  std::error_condition default_error_condition(int value) const noexcept override {
-    const auto e = static_cast<errc>(value);
-    if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout) return std::make_error_condition(std::errc::timed_out);
-    return {value, *this};
-  }
-};
-
-constexpr const char* ordinal_suffix(std::uint64_t n) noexcept {
-  if (n / 10 % 10 == 1) return "th";
-  return n % 10 == 1 ? "st" : n % 10 == 2 ? "nd" : n % 10 == 3 ? "rd" : "th";
-}
-
-} // namespace detail
-
-inline const net::error_category& error_category() noexcept {
-  static const detail::category instance;
-  return instance;
-}
-
+/// An errc as an error_code.
 inline net::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), error_category()}; }
 
 } // namespace coproc
@@ -101,6 +60,7 @@ public:
 class timed_out : public pool_error {
 public:
   using pool_error::pool_error;
+  /// With errc::timed_out.
   timed_out() : pool_error(make_error_code(errc::timed_out)) {}
 };
 
@@ -109,6 +69,7 @@ public:
 class task_timeout : public timed_out {
 public:
   using timed_out::timed_out;
+  /// With errc::task_timeout.
   task_timeout() : timed_out(make_error_code(errc::task_timeout)) {}
 };
 
@@ -116,8 +77,11 @@ public:
 class bad_payload : public pool_error {
 public:
   using pool_error::pool_error;
+  /// With errc::bad_payload, and with what does not decode.
+  /// @{
   bad_payload() : pool_error(make_error_code(errc::bad_payload)) {}
   explicit bad_payload(const char* what) : pool_error(make_error_code(errc::bad_payload), what) {}
+  /// @}
 };
 
 /// Why a worker ended, or who ended it.
@@ -141,43 +105,40 @@ enum class exit_phase : std::uint8_t { starting, idle, running };
 /// What on_worker_start is told.
 struct worker_start {
   unsigned index = 0; ///< 0 to max_workers - 1; a replacement inherits it
-  pid_t pid = 0;
+  pid_t pid = 0;      ///< of the process
 };
 
 /// What is known about a worker's end: the parts of worker_lost, and what on_worker_exit is told.
 struct worker_exit {
-  pid_t pid = 0;
-  int signal = 0;               ///< 0: not killed by a signal
-  std::optional<int> exit_code; ///< empty: killed by a signal, or unknown
-  bool status_known = false;    ///< false: nobody could tell (fork server gone, or it did not answer within 1 s)
-  exit_cause cause = exit_cause::self;
-  exit_phase phase = exit_phase::starting;
-  unsigned index = 0;           ///< of the worker
-  std::uint64_t tasks_done = 0; ///< by this worker before
-  std::chrono::nanoseconds age{};
-  std::int64_t user_microseconds = 0, system_microseconds = 0, max_rss_kilobytes = 0; ///< rusage of its whole life
+  pid_t pid = 0;                       ///< of the process
+  int signal = 0;                      ///< 0: not killed by a signal
+  std::optional<int> exit_code;        ///< empty: killed by a signal, or unknown
+  bool status_known = false;           ///< false: nobody could tell (fork server gone, or it did not answer within 1 s)
+  exit_cause cause = exit_cause::self; ///< who ended it
+  exit_phase phase = exit_phase::starting; ///< how far it had come
+  unsigned index = 0;                      ///< of the worker
+  std::uint64_t tasks_done = 0;            ///< by this worker before
+  std::chrono::nanoseconds age{};          ///< of the process when it ended
+  std::int64_t user_microseconds = 0;      ///< CPU time in user mode, as rusage has it for the whole life
+  std::int64_t system_microseconds = 0;    ///< CPU time in the kernel
+  std::int64_t max_rss_kilobytes = 0;      ///< the most memory that was resident
 };
 
-/// The worker died. started() == false: the worker's own mailbox word said that it had not begun this task.
+/// The worker died while it ran this task. If cause() is violation, nobody knows whether it had begun. (A task that is known
+/// not to have begun is not lost: it moves to another worker.)
 class worker_lost : public pool_error {
 public:
-  template <class Exit = worker_exit> // so that only a file that makes one compiles the text
-  worker_lost(const std::type_identity_t<Exit>& how, bool started, const std::string& more = {})
-      : pool_error(make_error_code(errc::worker_lost), describe(how, started) + more), exit_(how), started_(started) {}
+  /// For coproc itself. `more`: added to the text.
+  COPROC_DECL explicit worker_lost(const worker_exit& how, const std::string& more = {});
 
-  pid_t pid() const noexcept { return exit_.pid; }
-  bool started() const noexcept { return started_; }
-  int signal() const noexcept { return exit_.signal; }                          ///< 0: none
-  std::optional<int> exit_code() const noexcept { return exit_.exit_code; }
-  exit_cause cause() const noexcept { return exit_.cause; }
-  const worker_exit& exit() const noexcept { return exit_; }
+  pid_t pid() const noexcept { return exit_.pid; }                          ///< of the worker
+  int signal() const noexcept { return exit_.signal; }                      ///< 0: none
+  std::optional<int> exit_code() const noexcept { return exit_.exit_code; } ///< empty: killed by a signal, or unknown
+  exit_cause cause() const noexcept { return exit_.cause; }                 ///< who ended the worker
+  const worker_exit& exit() const noexcept { return exit_; }                ///< all that is known
 
 private:
-  template <class Exit>
-  static std::string describe(const Exit& how, bool started);
-
   worker_exit exit_;
-  bool started_;
 };
 
 /// What every exception that crossed from a worker has besides its own type.
@@ -192,10 +153,12 @@ public:
 template <class E>
 class remote final : public E, public remote_info {
 public:
+  /// For coproc itself: E is made of `args`.
   template <class... A>
   explicit remote(std::string type_name, std::string what, A&&... args)
       : E(static_cast<A&&>(args)...), type_name_(std::move(type_name)), what_(std::move(what)) {}
 
+  /// The text that the exception had in the worker.
   const char* what() const noexcept override { return what_.c_str(); }
   std::string_view type_name() const noexcept override { return type_name_; }
 
@@ -206,6 +169,7 @@ private:
 /// Anything else that a task threw; what() is its text where it derives from std::exception.
 class remote_exception : public std::runtime_error, public remote_info {
 public:
+  /// For coproc itself.
   remote_exception(std::string type_name, const std::string& what)
       : std::runtime_error(what), type_name_(std::move(type_name)) {}
 
@@ -228,36 +192,8 @@ inline net::error_code code_of(const std::exception_ptr& e) noexcept {
   }
 }
 
-template <class Exit>
-std::string worker_lost::describe(const Exit& how, bool started) {
-  std::string end;
-  if (how.signal != 0)
-    end = fmt::format("was killed by signal {} ({})", how.signal, ::strsignal(how.signal));
-  else if (how.exit_code)
-    end = fmt::format("exited with status {}", *how.exit_code);
-  else
-    end = "died, its exit status is unknown";
-  const char* who = "";
-  switch (how.cause) {
-  case exit_cause::self:
-    if (how.signal == 9) who = ", from outside coproc: perhaps the kernel was out of memory";
-    break;
-  case exit_cause::fork_server: who = ", because the fork server died"; break;
-  case exit_cause::violation: who = ", by coproc, because it wrote impossible values into its mailbox"; break;
-  case exit_cause::timed_out: who = ", by coproc, because another task of it had timed out"; break;
-  case exit_cause::cancelled: who = ", by coproc, because another task of it was cancelled"; break;
-  case exit_cause::stalled: who = ", by coproc, because it did not begin its next task in time"; break;
-  case exit_cause::start_timeout: who = ", by coproc, because it was not initialized within start_timeout"; break;
-  case exit_cause::shutdown: who = ", because the pool was shut down"; break;
-  case exit_cause::recycled:
-  case exit_cause::memory_limit:
-  case exit_cause::idle: who = ", when it was to be replaced"; break;
-  }
-  const char* when = how.cause == exit_cause::violation ? "this task may have run"
-                     : started                          ? "while it ran this task"
-                                                        : "before it began this task";
-  return fmt::format("worker {} {}{}; {}, its {}{} in {:.3f} s of life", how.pid, end, who, when, how.tasks_done + 1,
-                     detail::ordinal_suffix(how.tasks_done + 1), std::chrono::duration<double>(how.age).count());
-}
-
 } // namespace coproc
+
+#if !defined(COPROC_SEPARATE_COMPILATION)
+#include <coproc/error.ipp>
+#endif

@@ -3,6 +3,7 @@
 // theirs a codec whose functions are defined elsewhere.
 #pragma once
 
+/// All names of coproc. What stands in `coproc::detail` is mechanism.
 namespace coproc {
 
 class process_pool;

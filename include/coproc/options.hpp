@@ -17,6 +17,7 @@
 
 namespace coproc {
 
+/// All time-outs are given in it. Every std::chrono duration of whole nanoseconds, microseconds, seconds ... converts.
 using duration = std::chrono::nanoseconds;
 
 /// No limit. Zero and negative durations are errors (std::invalid_argument).
@@ -25,9 +26,10 @@ inline constexpr duration unlimited = duration::max();
 /// A number of things, from any integer type (so that `.max_workers = n` is no narrowing error). Zero means the
 /// documented default; a negative number throws std::invalid_argument where it is used.
 struct count {
-  long long value = 0;
+  long long value = 0; ///< the number
 
-  constexpr count() = default;
+  constexpr count() = default; ///< zero
+  /// From any integer; one that is too large becomes the largest.
   constexpr count(std::integral auto n)
       : value(std::in_range<long long>(n) ? static_cast<long long>(n) : std::numeric_limits<long long>::max()) {}
 };
@@ -39,10 +41,11 @@ struct count {
 template <class... Args>
 class basic_hook {
 public:
-  static constexpr std::size_t max_bytes = 48;
+  static constexpr std::size_t max_bytes = 48; ///< of a callable
 
-  constexpr basic_hook() = default;
+  constexpr basic_hook() = default; ///< none
 
+  /// Copies the bytes of f.
   template <class F>
     requires(std::invocable<F&, Args...> && !std::same_as<std::remove_cvref_t<F>, basic_hook>)
   basic_hook(F f) : stateless_(std::is_empty_v<F> || std::is_pointer_v<F>) {
@@ -56,8 +59,9 @@ public:
     }
   }
 
-  explicit operator bool() const noexcept { return call_ != nullptr; }
-  bool stateless() const noexcept { return stateless_; }
+  explicit operator bool() const noexcept { return call_ != nullptr; } ///< is there one?
+  bool stateless() const noexcept { return stateless_; }               ///< it captures nothing
+  /// Calls it. There must be one.
   void operator()(Args... args) { call_(state_, std::forward<Args>(args)...); }
 
 private:
@@ -66,11 +70,14 @@ private:
   bool stateless_ = true;
 };
 
+/// Called without arguments: preload, initializer, finalizer.
 using hook = basic_hook<>;
 
 struct worker_start;
 struct worker_exit;
+/// Told of each worker process that was made.
 using worker_start_observer = basic_hook<const worker_start&>;
+/// Told of each worker process that has ended.
 using worker_exit_observer = basic_hook<const worker_exit&>;
 
 /// What terminal cancellation of a running task does.
@@ -79,13 +86,14 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
-/// Which lost tasks max_retries may run again. A task that had not begun when its worker died is no lost task: it
-/// moves to another worker by itself, as often as that happens.
+/// Whether a task may be run again when its worker has died. One that had not begun moves to another worker by itself, as
+/// often as that happens: that is no retry.
 enum class retry {
-  if_not_started, ///< none that may have run
-  idempotent,     ///< also the one that the dead worker was running: running it twice does no harm
+  if_not_started, ///< it is run once at most: one that may have begun is lost
+  idempotent,     ///< running it twice does no harm: max_retries says how often
 };
 
+/// On which CPUs workers run.
 enum class affinity_policy {
   none,   ///< workers run where the front end may
   spread, ///< worker i is pinned to one CPU of those that the front end may use, the i-th modulo their number
@@ -134,16 +142,23 @@ struct pool_options {
   count max_start_failures = 0;
   /// For fork and initializer together; then the worker is killed, which counts as a failed start.
   duration start_timeout = std::chrono::seconds(60);
+  /// Limits of each worker process [those of the front end].
   worker_limits limits = {};
+  /// On which CPUs workers run.
   affinity_policy cpu_affinity = affinity_policy::none;
   /// Added to the front end's own /proc/self/oom_score_adj in workers, 0..1000: they are to be killed first.
   int oom_score_adj = 500;
-  /// On the pool's executor, soon after a worker process was made, or has ended. An exception leaves io_context::run().
+  /// Called on the pool's executor soon after a worker process was made. An exception leaves io_context::run().
   worker_start_observer on_worker_start = {};
+  /// Called in the same way soon after a worker process has ended.
   worker_exit_observer on_worker_exit = {};
-  /// For latency, at the price of CPUs: idle workers, and a front end that waits for a result, look for so long before they
-  /// sleep, whatever they have learned [at most 50 us, while it pays]. Never on the last usable CPU.
+  /// How long an idle worker, and a front end that waits for a result, polls before it blocks [adaptive, at most 50 us].
+  /// It buys latency with CPU time. Nobody polls on the last usable CPU.
   std::optional<duration> busy_poll = {};
+  /// Bytes of memory for large arguments that are kept, unused, for the next ones, besides the largest piece [256 MiB].
+  /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
+  /// ago goes back to the system. What was used last stays, whatever its size.
+  count max_warm_bytes = 0;
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.
@@ -154,13 +169,15 @@ struct task_options {
   duration queue_timeout = unlimited;
   /// As timeout, but it raises the stop token only; a task that then ends by throw_if_stopped() gets task_timeout.
   duration soft_timeout = unlimited;
-  /// How often the task is run again when its worker dies, if retry_on allows it.
+  /// How often, beyond the first, the task is run when workers die while they run it. Only with retry::idempotent.
   count max_retries = 0;
+  /// Which lost tasks may run again.
   retry retry_on = retry::if_not_started;
   /// -10..10; tasks of higher priority are begun first, also when they came later.
   int priority = 0;
   /// Tasks with the same key run in the same worker, while that lives: in worker `key mod max_workers`, scrambled.
   std::optional<std::uint64_t> worker_key = {};
+  /// What terminal cancellation does once the task runs.
   on_cancel cancel = on_cancel::kill;
   /// The pool's kill_grace, if empty.
   std::optional<duration> kill_grace = {};

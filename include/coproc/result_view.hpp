@@ -5,8 +5,7 @@
 
 #include <coproc/codec/codec.hpp>
 #include <coproc/codec/far_memory.hpp>
-#include <coproc/pool/view_lender.hpp>
-#include <coproc/pool/worker_context.hpp>
+#include <coproc/worker/context.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -30,9 +29,8 @@ consteval bool verify_view_element() {
 }
 
 /// Memory that a worker lends to the front end; where there is none, the heap's.
-template <class Lender = pool::view_lender> // so that only a file that makes such a result compiles it
-std::shared_ptr<std::byte> allocate_result_memory(std::size_t bytes, std::size_t alignment) {
-  if (Lender* const views = pool::this_worker_context.views)
+inline std::shared_ptr<std::byte> allocate_result_memory(std::size_t bytes, std::size_t alignment) {
+  if (worker::result_memory* const views = worker::this_worker_context.views)
     if (std::byte* const p = views->allocate(bytes, alignment)) return {p, [views](std::byte* q) { views->drop(q); }};
   return {static_cast<std::byte*>(::operator new(bytes, std::align_val_t(alignment))),
           [alignment](std::byte* q) { ::operator delete(q, std::align_val_t(alignment)); }};
@@ -60,7 +58,7 @@ class result_array {
   static_assert(detail::verify_view_element<T>());
 
 public:
-  using value_type = T;
+  using value_type = T; ///< of an element
 
   /// n elements of any value whatever: the memory is reused as it is. Throws std::bad_alloc.
   explicit result_array(std::size_t n) : size_(n) {
@@ -70,13 +68,18 @@ public:
     first_ = std::shared_ptr<T>(memory, reinterpret_cast<T*>(memory.get()));
   }
 
+  /// The array that was moved from is empty.
+  /// @{
   result_array(result_array&& other) noexcept : first_(std::move(other.first_)), size_(std::exchange(other.size_, 0)) {}
   result_array& operator=(result_array&& other) noexcept {
     first_ = std::move(other.first_);
     size_ = std::exchange(other.size_, 0);
     return *this;
   }
+  /// @}
 
+  /// The elements, in one piece.
+  /// @{
   T* data() noexcept { return first_.get(); }
   const T* data() const noexcept { return first_.get(); }
   std::size_t size() const noexcept { return size_; }
@@ -87,6 +90,7 @@ public:
   const T* end() const noexcept { return data() + size_; }
   T& operator[](std::size_t i) noexcept { return data()[i]; }
   const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  /// @}
 
 private:
   friend class result_view<T>;
@@ -107,12 +111,15 @@ class result_view {
   static_assert(detail::verify_view_element<T>());
 
 public:
-  using value_type = T;
+  using value_type = T; ///< of an element
 
+  /// No elements.
   result_view() noexcept = default;
   /// Nobody can write to the array from now on.
   result_view(result_array<T>&& a) noexcept : first_(std::move(a.first_)), size_(std::exchange(a.size_, 0)) {}
 
+  /// A copy shares the elements. The view that was moved from is empty.
+  /// @{
   result_view(const result_view&) noexcept = default;
   result_view& operator=(const result_view&) noexcept = default;
   result_view(result_view&& other) noexcept : first_(std::move(other.first_)), size_(std::exchange(other.size_, 0)) {}
@@ -121,13 +128,17 @@ public:
     size_ = std::exchange(other.size_, 0);
     return *this;
   }
+  /// @}
 
+  /// The elements, in one piece.
+  /// @{
   const T* data() const noexcept { return first_.get(); }
   std::size_t size() const noexcept { return size_; }
   bool empty() const noexcept { return size_ == 0; }
   const T* begin() const noexcept { return data(); }
   const T* end() const noexcept { return data() + size_; }
   const T& operator[](std::size_t i) const noexcept { return data()[i]; }
+  /// @}
 
 private:
   friend struct codec<result_view>;
@@ -138,11 +149,12 @@ private:
   std::size_t size_ = 0;
 };
 
-/// Where the writer can lend the elements: 1, their place and number. Else 0 and the elements.
+/// How a result_view travels. Where the writer can lend the elements: 1, their place and number. Else 0 and the elements.
 template <class T>
 struct codec<result_view<T>> {
   static_assert(detail::verify_view_element<T>());
 
+  /// Lends the elements, or copies them.
   static void encode(writer& w, const result_view<T>& v) {
     if (w.far() != nullptr && !v.empty()) {
       if (const auto place = w.far()->lend(v.data(), v.size() * sizeof(T))) {
@@ -154,6 +166,7 @@ struct codec<result_view<T>> {
     detail::encode_plain_range(w, v.data(), v.size());
   }
 
+  /// Throws bad_payload if what is lent is not there, or is misaligned.
   static result_view<T> decode(reader& r) {
     switch (r.get<std::uint8_t>()) {
     case 0: {
@@ -173,6 +186,7 @@ struct codec<result_view<T>> {
   }
 };
 
+/// A result_array does not travel: a build error says how to return one.
 template <class T>
 struct codec<result_array<T>> {
   static_assert(!std::is_same_v<T, T>, "coproc: a result_array stays where it is filled: let fn return coproc::result_view<T>, "

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <coproc/codec/moved.hpp>
-#include <coproc/net/pool_operation.hpp>
-#include <coproc/process_pool.hpp>
+#include <coproc/front/call.hpp>
+#include <coproc/pool.hpp>
 
 #include <exception>
 #include <memory>
@@ -16,21 +16,23 @@
 
 namespace coproc {
 
+namespace detail {
+struct initiate_work;
+}
+
 /// A callable with its arguments, for async_run; made by work().
 template <class F, class... A>
 class work_item {
 public:
+  /// For work().
   template <class... X>
   explicit work_item(F fn, X&&... args) : fn_(std::move(fn)), args_(std::forward<X>(args)...) {}
 
-  using result_type = detail::result_t<F, A...>;
-
-  prepared_call prepare(const std::shared_ptr<pool_core>& core, const task_options* options) && {
-    return std::apply(
-        [&](A&... args) { return prepared_call::make(core, options, true, fn_, std::move(args)...); }, args_);
-  }
+  using result_type = detail::result_t<F, A...>; ///< of fn, decayed
 
 private:
+  friend struct detail::initiate_work;
+
   F fn_;
   std::tuple<A...> args_;
 };
@@ -44,39 +46,32 @@ auto work(F fn, A&&... args) {
 
 namespace detail {
 
-// Of use_awaitable alone, which asks no initiation for its executor: the frame of the call holds a record and nothing else.
+// Of use_awaitable alone, which asks no initiation for its executor: the frame of the call holds the prepared call alone.
 template <class R>
 struct initiate_prepared {
   // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's frame.
   template <class Handler>
-  void operator()(Handler&& handler, prepared_call call) const { // the handler is on the stack of use_awaitable
+  void operator()(Handler&& handler, front::prepared_call call) const { // the handler is on the stack of use_awaitable
     std::move(call).template start<R>(std::move(handler));
   }
 };
 
-template <class Core>
 struct initiate_work {
   using executor_type = net::any_io_executor;
-  std::shared_ptr<Core> core;
+  std::shared_ptr<front::engine> engine;
   pool_ref pool;
-  executor_type get_executor() const noexcept { return core->executor(); }
+  executor_type get_executor() const noexcept { return engine->executor(); }
 
   template <class Handler, class Item>
   void operator()(Handler handler, Item item) const {
-    using R = typename Item::result_type;
-    std::optional<basic_prepared_call<Core>> call;
-    try {
-      call.emplace(std::move(item).prepare(core, pool.options()));
-    } catch (const std::bad_alloc&) { // no record; an initiation must not throw
-      return post_result<R>(completion<Handler>(std::move(handler), core->executor()), std::current_exception());
-    }
-    std::move(*call).template start<R>(std::move(handler));
+    auto call = std::apply(
+        [&](auto&... args) {
+          return front::prepared_call::make(engine, pool.options(), true, item.fn_, std::move(args)...);
+        },
+        item.args_);
+    std::move(call).template start<typename Item::result_type>(std::move(handler));
   }
 };
-
-} // namespace detail
-
-namespace detail {
 
 // A pool as itself: making a pool_ref, options and all, costs as much as encoding a small call.
 template <class P>
@@ -86,10 +81,6 @@ decltype(auto) as_reference(const P& pool) noexcept {
   else
     return static_cast<pool_ref>(pool);
 }
-inline const std::shared_ptr<pool_core>& core_of(const process_pool& pool) noexcept { return pool.core(); }
-inline const std::shared_ptr<pool_core>& core_of(const pool_ref& pool) noexcept { return pool.pool().core(); }
-inline const task_options* options_of(const process_pool&) noexcept { return nullptr; }
-inline const task_options* options_of(const pool_ref& pool) noexcept { return pool.options(); }
 
 } // namespace detail
 
@@ -112,9 +103,9 @@ template <process_bridge P, class F, class... A>
   if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
     decltype(auto) ref = detail::as_reference(pool);
-    return net::async_initiate<const net::use_awaitable_t<>, detail::completion_signature<R>>(
+    return net::async_initiate<const net::use_awaitable_t<>, detail::front::completion_signature<R>>(
         detail::initiate_prepared<R>(), net::use_awaitable,
-        prepared_call::make(detail::core_of(ref), detail::options_of(ref), true, fn, std::forward<A>(args)...));
+        detail::front::prepared_call::make(detail::front::engine_of(ref), detail::front::options_of(ref), true, fn, std::forward<A>(args)...));
   } else {
     return net::awaitable<void>();
   }
@@ -130,8 +121,8 @@ template <class F, class... A, class Token = net::use_awaitable_t<>>
 auto async_run(pool_ref pool, work_item<F, A...> item, Token&& token = Token()) {
   using R = typename work_item<F, A...>::result_type;
   if constexpr (detail::verify_callback_result<R>())
-    return net::async_initiate<Token, detail::completion_signature<R>>(
-        detail::initiate_work<pool_core>{pool.pool().core(), pool}, token, std::move(item));
+    return net::async_initiate<Token, detail::front::completion_signature<R>>(
+        detail::initiate_work{detail::front::engine_of(pool), pool}, token, std::move(item));
 }
 
 } // namespace coproc

@@ -27,20 +27,24 @@ class basic_semaphore {
   class state;
 
 public:
-  using executor_type = Executor;
+  using executor_type = Executor; ///< of completions whose handlers have none
 
   /// The right to go on, given back by its destructor. Move-only; a moved-from or default-made one is empty.
   class permit {
   public:
-    permit() noexcept = default;
+    permit() noexcept = default; ///< empty
+    /// A permit that is assigned to is given back first.
+    /// @{
     permit(permit&& other) noexcept = default;
     permit& operator=(permit&& other) noexcept {
       permit old(std::move(*this));
       from_ = std::move(other.from_);
       return *this;
     }
+    /// @}
     ~permit() { release(); }
 
+    /// Is it a permit, and not empty?
     explicit operator bool() const noexcept { return from_ != nullptr; }
 
     /// Gives it back now; the next in line, if any, is posted. \par Threads  any
@@ -57,10 +61,13 @@ public:
   template <executor_or_context Where>
   basic_semaphore(Where&& where, count n);
 
+  /// The one that was moved from can only be destroyed or assigned to.
   basic_semaphore(basic_semaphore&&) noexcept = default;
+  /// The one that is assigned to ends as by destruction.
   basic_semaphore& operator=(basic_semaphore&& other) noexcept;
   ~basic_semaphore();
 
+  /// Where handlers run that name no executor of their own.
   executor_type get_executor() const noexcept;
 
   /// Waits for a permit.
@@ -93,14 +100,14 @@ private:
 
 // Whoever waits does so because free_ == 0.
 template <class Executor>
-class basic_semaphore<Executor>::state final : public waitable_state<state> {
-  using base = waitable_state<state>;
+class basic_semaphore<Executor>::state final : public detail::waitable_state<state> {
+  using base = detail::waitable_state<state>;
   using signature = void(net::error_code, permit);
 
-  struct waiter : operation<signature>, waiter_links<waiter> {
-    explicit waiter(typename operation<signature>::function f) : operation<signature>(f) {}
-    static void abort(operation_ptr<waiter> op) {
-      coproc::post(std::move(op), net::error_code(net::error::operation_aborted), permit());
+  struct waiter : detail::operation<signature>, detail::waiter_links<waiter> {
+    explicit waiter(typename detail::operation<signature>::function f) : detail::operation<signature>(f) {}
+    static void abort(detail::operation_ptr<waiter> op) {
+      detail::post(std::move(op), net::error_code(net::error::operation_aborted), permit());
     }
   };
 
@@ -118,7 +125,7 @@ public:
   void start_acquire(Handler handler) {
     if (!this->executor_) return; // the context is gone
     const auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = make_operation<waiter>(std::move(handler), this->executor_, work_tracking::here);
+    auto op = detail::make_operation<waiter>(std::move(handler), this->executor_, detail::work_tracking::here);
     bool granted = false;
     op = this->settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
       granted = !abandoned_ && free_ > 0;
@@ -127,7 +134,7 @@ public:
     });
     if (!op) return;
     if (granted)
-      coproc::post(std::move(op), net::error_code(), permit(this->shared_from_this()));
+      detail::post(std::move(op), net::error_code(), permit(this->shared_from_this()));
     else
       waiter::abort(std::move(op));
   }
@@ -170,16 +177,16 @@ private:
     handing_out* outer;
   };
 
-  void hand_over(operation_ptr<waiter> to, std::unique_lock<std::mutex>& lock) {
+  void hand_over(detail::operation_ptr<waiter> to, std::unique_lock<std::mutex>& lock) {
     const typename base::posting scope(*this, lock);
-    coproc::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
+    detail::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
   }
 
   static inline thread_local constinit handing_out* innermost_ = nullptr;
 
   long long free_;
   bool abandoned_ = false; // the semaphore object is gone
-  waiter_list<waiter> waiters_;
+  detail::waiter_list<waiter> waiters_;
 };
 
 template <class Executor>
@@ -191,7 +198,7 @@ template <class Executor>
 template <executor_or_context Where>
 basic_semaphore<Executor>::basic_semaphore(Where&& where, count n) {
   if (n.value < 1) throw std::invalid_argument("coproc: semaphore: n must be at least 1");
-  state_ = state::make(executor_of(std::forward<Where>(where)), n.value);
+  state_ = state::make(detail::executor_of(std::forward<Where>(where)), n.value);
 }
 
 template <class Executor>

@@ -2,8 +2,8 @@
 // task<R>: a call that has been started, and an awaitable<R> of its result. What submit returns. Front end.
 #pragma once
 
-#include <coproc/net/pool_operation.hpp>
-#include <coproc/process_pool.hpp>
+#include <coproc/front/call.hpp>
+#include <coproc/pool.hpp>
 
 #include <concepts>
 #include <exception>
@@ -17,9 +17,9 @@ namespace coproc {
 
 namespace detail {
 
-// The result of a started call, and whoever waits for it.
-template <class R, class Core = pool_core>
-class task_state : public std::enable_shared_from_this<task_state<R, Core>> {
+// The result of a started call, and whoever waits for it: the first to do so has claimed it, and keeps it.
+template <class R>
+class task_state : public std::enable_shared_from_this<task_state<R>> {
   using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
 
   struct waiter_base {
@@ -33,8 +33,8 @@ class task_state : public std::enable_shared_from_this<task_state<R, Core>> {
     explicit waiter(completion<Handler>&& completion) : c(std::move(completion)) {}
     void deliver(std::exception_ptr e, std::optional<value_type> value) override {
       if constexpr (!std::is_void_v<R>)
-        if (value) return post_result<R>(std::move(c), std::move(e), std::move(*value));
-      post_result<R>(std::move(c), std::move(e));
+        if (value) return front::post_result<R>(std::move(c), std::move(e), std::move(*value));
+      front::post_result<R>(std::move(c), std::move(e));
     }
   };
 
@@ -68,11 +68,11 @@ public:
     std::shared_ptr<task_state> state_;
   };
 
-  task_state(std::shared_ptr<Core> core, std::pair<pool::task_record*, std::uint64_t> identity)
-      : core_(std::move(core)), identity_(identity) {}
+  task_state(std::shared_ptr<front::engine> engine, std::pair<front::task_record*, std::uint64_t> identity)
+      : engine_(std::move(engine)), identity_(identity) {}
 
   void cancel(net::cancellation_type type) noexcept {
-    if (identity_.first != nullptr) core_->cancel(*identity_.first, identity_.second, type);
+    if (identity_.first != nullptr) engine_->cancel(*identity_.first, identity_.second, type);
   }
 
   bool done() const {
@@ -89,21 +89,24 @@ public:
   void drop() noexcept {
     {
       std::lock_guard lock(mutex_);
-      if (done_ || detached_ || waiter_) return;
+      if (done_ || detached_ || claimed_) return;
     }
     cancel(net::cancellation_type::terminal);
   }
 
   template <class Handler>
   void wait(Handler handler) {
-    if (core_->context_is_gone()) return; // the handler, too, as all that wait
-    completion<Handler> c(std::move(handler), core_->executor());
+    const front::engine::executor_use context(*engine_);
+    if (!context) return; // the handler goes, too, as all that wait
+    completion<Handler> c(std::move(handler), *context);
     auto slot = c.get_cancellation_slot();
-    if (slot.is_connected())
-      slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
-        if (const auto self = weak.lock()) self->cancel(type);
-      });
     auto w = std::make_unique<waiter<Handler>>(std::move(c));
+    if (!claim())
+      return w->deliver(std::make_exception_ptr(pool_error(
+                            make_error_code(errc::already_awaited),
+                            "a task can be awaited once, by co_await or async_wait: let the one who waits pass its result on")),
+                        std::nullopt);
+    if (slot.is_connected()) connect(slot);
     std::unique_lock lock(mutex_);
     if (!done_) {
       waiter_ = std::move(w);
@@ -116,6 +119,23 @@ public:
   }
 
 private:
+  bool claim() {
+    std::lock_guard lock(mutex_);
+    return !std::exchange(claimed_, true);
+  }
+
+  void connect(net::cancellation_slot slot) {
+    try {
+      slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
+        if (const auto self = weak.lock()) self->cancel(type);
+      });
+    } catch (...) { // no memory: nobody waits
+      std::lock_guard lock(mutex_);
+      claimed_ = false;
+      throw;
+    }
+  }
+
   template <class V>
   void set_value(V&& v) {
     std::optional<value_type> value;
@@ -151,10 +171,10 @@ private:
     w->deliver(std::move(e), std::move(v));
   }
 
-  const std::shared_ptr<Core> core_;
-  const std::pair<pool::task_record*, std::uint64_t> identity_;
+  const std::shared_ptr<front::engine> engine_;
+  const std::pair<front::task_record*, std::uint64_t> identity_;
   mutable std::mutex mutex_;
-  bool done_ = false, detached_ = false;
+  bool done_ = false, detached_ = false, claimed_ = false;
   std::exception_ptr exception_;
   std::optional<value_type> value_;
   std::unique_ptr<waiter_base> waiter_;
@@ -186,7 +206,7 @@ struct initiate_task_wait {
 
 template <class R, class Token>
 auto wait_for_task(std::shared_ptr<task_state<R>> state, Token&& token) {
-  return net::async_initiate<Token, completion_signature<R>>(initiate_task_wait<R>{std::move(state)}, token);
+  return net::async_initiate<Token, front::completion_signature<R>>(initiate_task_wait<R>{std::move(state)}, token);
 }
 
 template <class R>
@@ -197,7 +217,7 @@ net::awaitable<R> await_task(task_guard<R> guard) {
 } // namespace detail
 
 /// A call that was started by submit. It is an awaitable<R>: co_await it, combine it with && and ||, pass it to co_spawn
-/// and gather; once. Cancelling the wait cancels the call.
+/// and gather; once, or it throws errc::already_awaited. Cancelling the wait cancels the call.
 /// \par Drop      an unfinished task that is destroyed without having been awaited is cancelled; detach() lets it go on
 /// \par Threads   cancel() and done() from any thread
 /// \par Lifetime  may outlive the pool: it then has ended with operation_aborted. One that was moved from can only be
@@ -205,10 +225,11 @@ net::awaitable<R> await_task(task_guard<R> guard) {
 template <class R>
 class [[nodiscard]] task : public net::awaitable<R> {
 public:
+  /// For submit.
   explicit task(std::shared_ptr<detail::task_state<R>> state)
       : net::awaitable<R>(detail::await_task<R>(detail::task_guard<R>(state))), state_(std::move(state)) {}
 
-  task(task&&) noexcept = default;
+  task(task&&) noexcept = default; ///< a task that was moved from can only be destroyed
   task& operator=(task&&) = delete;
   ~task() = default;
 
@@ -221,7 +242,8 @@ public:
   /// By the table in docs/cancellation.md.
   void cancel(net::cancellation_type type = net::cancellation_type::terminal) noexcept { state_->cancel(type); }
 
-  /// Waits with any token; signature void(std::exception_ptr[, R]). At most one wait per task, co_await included.
+  /// Waits with any token; signature void(std::exception_ptr[, R]). One wait per task, co_await included: another one, also
+  /// after the end, completes with errc::already_awaited, and leaves the first alone.
   /// \par Errors, Cancel  as run_in_executor
   template <class Token>
   auto async_wait(Token&& token) {
@@ -236,9 +258,9 @@ template <class F, class... A>
 auto pool_ref::submit(F fn, A&&... args) const {
   if constexpr (detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
-    const auto& core = pool_->core();
-    auto prepared = prepared_call::make(core, options(), false, fn, std::forward<A>(args)...);
-    auto state = std::make_shared<detail::task_state<R>>(core, prepared.identity());
+    const auto& engine = detail::front::engine_of(*pool_);
+    auto prepared = detail::front::prepared_call::make(engine, options(), false, fn, std::forward<A>(args)...);
+    auto state = std::make_shared<detail::task_state<R>>(engine, prepared.identity());
     std::move(prepared).template start<R>(typename detail::task_state<R>::sink(state));
     return task<R>(std::move(state));
   }

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <coproc/net/error_code.hpp>
-#include <coproc/pool/stop_flag.hpp>
-#include <coproc/pool/worker_context.hpp>
+#include <coproc/worker/stop_flag.hpp>
+#include <coproc/worker/context.hpp>
 
 #include <chrono>
 #include <optional>
@@ -21,11 +21,12 @@ inline std::optional<T> state_of_this_worker;
 
 } // namespace coproc::detail
 
+/// What a running task can learn and ask. Called in workers, and in tasks of the thread bridge.
 namespace coproc::this_worker {
 
 /// The index of this worker, 0 to max_workers - 1; its replacement inherits it. Empty outside a worker.
 inline std::optional<unsigned> id() noexcept {
-  const auto& c = pool::this_worker_context;
+  const auto& c = detail::worker::this_worker_context;
   if (c.mailbox == nullptr) return {};
   return c.index;
 }
@@ -36,24 +37,27 @@ inline pid_t pid() noexcept { return ::getpid(); }
 /// Was the running task asked to stop (partial cancellation, or on_cancel::request_stop)? One load: ask often. Any thread
 /// of the worker; for tasks of the thread bridge the thread that runs the task.
 inline bool stop_requested() noexcept {
-  if (const auto* flag = detail::thread_stop_flag) return flag->load(std::memory_order_relaxed);
-  return pool::this_worker_context.stop_requested();
+  if (const auto* flag = detail::worker::thread_stop_flag) return flag->load(std::memory_order_relaxed);
+  return detail::worker::this_worker_context.stop_requested();
 }
 
 /// When the running task will be stopped or killed for taking too long: its soft_timeout or timeout, whichever comes
 /// first, from its beginning; max() without either, and outside a task. Slightly early rather than late. The thread that
 /// runs the task.
-inline std::chrono::steady_clock::time_point deadline() noexcept { return pool::this_worker_context.deadline; }
+inline std::chrono::steady_clock::time_point deadline() noexcept { return detail::worker::this_worker_context.deadline; }
 
 /// A copyable handle to stop_requested(), with std::stop_token's names. Valid while the task runs.
 class stop_handle {
 public:
+  /// As this_worker::stop_requested().
   bool stop_requested() const noexcept { return this_worker::stop_requested(); }
+  /// Is this a task at all?
   bool stop_possible() const noexcept {
-    return detail::thread_stop_flag != nullptr || pool::this_worker_context.mailbox != nullptr;
+    return detail::worker::thread_stop_flag != nullptr || detail::worker::this_worker_context.mailbox != nullptr;
   }
 };
 
+/// For code that takes a stop token.
 inline stop_handle stop_token() noexcept { return {}; }
 
 /// Ends the task if it was asked to stop: throws system_error(operation_aborted), which is what the caller then gets.

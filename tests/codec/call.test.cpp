@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Whole calls, encoded, run and decoded in this process.
 #include <coproc/codec/call.hpp>
+#include <coproc/codec/exception.hpp>
 
 #include "payload.hpp"
 
@@ -17,6 +18,12 @@
 namespace {
 
 using namespace coproc::detail;
+
+/// What a worker does with the bytes of a call.
+template <class F, class... A>
+outcome run_call(std::span<const std::byte> arguments, coproc::writer& result) {
+  return run_entry(entry_of<F, A...>, arguments, result);
+}
 
 /// What a pool does, without the processes.
 template <class F, class... A>

@@ -4,7 +4,11 @@
 
 #include "payload.hpp"
 
+#include <any>
 #include <catch2/catch.hpp>
+#include <functional>
+#include <future>
+#include <variant>
 #include <regex>
 #include <string>
 
@@ -187,14 +191,13 @@ TEST_CASE("worker_lost keeps its details") {
   how.status_known = true;
   how.cause = coproc::exit_cause::fork_server;
   how.max_rss_kilobytes = 1234;
-  const coproc::worker_lost lost(how, true);
+  const coproc::worker_lost lost(how);
   try {
     std::rethrow_exception(sent_exception(lost));
   } catch (const coproc::worker_lost& e) {
     CHECK(e.pid() == 17);
     CHECK(e.signal() == 11);
     CHECK(!e.exit_code());
-    CHECK(e.started());
     CHECK(e.cause() == coproc::exit_cause::fork_server);
     CHECK(e.exit().max_rss_kilobytes == 1234);
     CHECK(std::string(e.what()) == lost.what());

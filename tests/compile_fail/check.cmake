@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSL-1.0
-# cmake -DCOMPILER=c++ -DSOURCE=x.fail.cpp -DINCLUDES=a|b -DDEFINITIONS=A|B [-DPASSED=file -DHEADERS=include
-#       -DCOMPILER_VERSION=x] -P check.cmake
+# cmake -DCOMPILER=c++ -DSOURCE=x.fail.cpp -DINCLUDES=a|b -DDEFINITIONS=A|B [-DPRECOMPILED=file] [-DPASSED=file
+#       -DHEADERS=include -DCOMPILER_VERSION=x] -P check.cmake
 # Succeeds if SOURCE does not compile and the first error contains the text behind "// expect: " in it, and all of it.
 # With PASSED, what succeeded is not compiled again until the source, a header below HEADERS, or the compiler changes.
 
@@ -11,15 +11,10 @@ if(expected STREQUAL "")
   message(FATAL_ERROR "${SOURCE} has no line \"// expect: \"")
 endif()
 
-set(flags -std=c++20 -fsyntax-only)
-string(REPLACE "|" ";" includes "${INCLUDES}")
-string(REPLACE "|" ";" definitions "${DEFINITIONS}")
-foreach(directory IN LISTS includes)
-  list(APPEND flags "-I${directory}") # unlike -isystem it leaves the place of the compiler's own directories alone
-endforeach()
-foreach(definition IN LISTS definitions)
-  list(APPEND flags "-D${definition}")
-endforeach()
+include("${CMAKE_CURRENT_LIST_DIR}/flags.cmake")
+if(PRECOMPILED) # what the source includes first, already parsed: each compiler finds the .gch beside that name
+  list(APPEND flags -include "${PRECOMPILED}")
+endif()
 
 if(PASSED)
   file(GLOB_RECURSE inputs "${HEADERS}/*.hpp")
@@ -39,7 +34,7 @@ endif()
 
 set(ENV{LC_ALL} C)
 execute_process(
-  COMMAND "${COMPILER}" ${flags} "${SOURCE}"
+  COMMAND "${COMPILER}" -fsyntax-only ${flags} "${SOURCE}"
   RESULT_VARIABLE status
   OUTPUT_VARIABLE output
   ERROR_VARIABLE output)

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
 // All crash points, under all circumstances: finds the points that undisturbed runs pass, which are the denominator, then
-// ends a process at each of them, in several front ends side by side, since a run waits for most of its time.
+// ends a process at each of them, in several front ends side by side, since a run that stops waits for most of its time.
 #pragma once
 
 #include "crash_run.hpp"
 
 #include <catch2/catch.hpp>
 
-#include <cstring>
 #include <set>
+#include <thread>
 
 namespace coproc::testing {
 
@@ -98,58 +98,37 @@ private:
 
   // ---- side by side
 
-  static constexpr std::size_t max_jobs = 4096, text_bytes = 1 << 16;
+  static constexpr std::size_t max_jobs = 4096;
 
   struct board {
-    std::atomic<std::size_t> next{0}, text_used{0};
-    std::atomic<unsigned> done{0}, filled{0}, not_filled{0};
+    explicit board(unsigned at_a_time) : gate(at_a_time) {}
+
+    admission gate;
+    std::atomic<unsigned> filled{0}, not_filled{0};
     std::atomic<bool> hit[max_jobs]{};
-    char text[text_bytes]{};
   };
 
   void run_all(const std::vector<plan>& jobs) {
     REQUIRE(jobs.size() <= max_jobs);
-    board& b = *make_shared_with_children<board>();
-    std::vector<pid_t> children;
-    for (unsigned i = 0; i != front_ends_; ++i) {
-      const pid_t pid = ::fork();
-      REQUIRE(pid >= 0);
-      if (pid == 0) work_through(jobs, b);
-      children.push_back(pid);
-    }
-    for (const pid_t pid : children) {
-      int status = 0;
-      CHECK(::waitpid(pid, &status, 0) == pid);
-      CHECK(status == 0);
-    }
-    CHECK(b.done == jobs.size());
+    board& b = *make_shared_with_children<board>(2 * std::thread::hardware_concurrency());
+    const auto run = [&](std::size_t i) {
+      b.gate.enter();
+      shared().admitted = &b.gate;
+      crash_run r(jobs[i]);
+      r.execute();
+      leave_admission();
+      b.hit[i] = r.hit();
+      if (r.filled) ++(*r.filled ? b.filled : b.not_filled);
+    };
+    const std::string trouble =
+        run_side_by_side(jobs.size(), front_ends_, install_hooks, run, [&](std::size_t i) { return jobs[i].text(); });
+    if (!trouble.empty()) FAIL_CHECK(trouble);
     runs_ += jobs.size();
     filled_ += b.filled;
     not_filled_ += b.not_filled;
     for (std::size_t i = 0; i != jobs.size(); ++i)
       if (b.hit[i]) ++hits_, hit_.insert(jobs[i].victim);
-    if (b.text_used != 0) FAIL_CHECK(std::string(b.text, std::min(b.text_used.load(), text_bytes)));
     ::munmap(&b, sizeof b);
-  }
-
-  [[noreturn]] static void work_through(const std::vector<plan>& jobs, board& b) {
-    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
-    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    install_hooks();
-    for (std::size_t i; (i = b.next++) < jobs.size();) {
-      crash_run r(jobs[i]);
-      r.execute();
-      b.hit[i] = r.hit();
-      if (r.filled) ++(*r.filled ? b.filled : b.not_filled);
-      ++b.done;
-      if (problems().empty()) continue;
-      std::string text = jobs[i].text() + ":\n";
-      for (const std::string& each : problems()) text += "  " + each + "\n";
-      problems().clear();
-      const std::size_t at = b.text_used.fetch_add(text.size());
-      if (at < text_bytes) std::memcpy(b.text + at, text.data(), std::min(text.size(), text_bytes - at));
-    }
-    ::_exit(0);
   }
 
   static void report_problems(std::vector<std::string>& all) {

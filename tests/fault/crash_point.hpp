@@ -4,6 +4,8 @@
 // worker that is made later does not meet the same end. Needs COPROC_FAULT_POINTS.
 #pragma once
 
+#include "side_by_side.hpp"
+
 #include <coproc/os/fault.hpp>
 #include <coproc/shm/store.hpp>
 
@@ -11,9 +13,9 @@
 
 #include <atomic>
 #include <csignal>
-#include <new>
+#include <ctime>
+#include <semaphore.h>
 #include <string>
-#include <sys/mman.h>
 #include <unistd.h>
 
 namespace coproc::testing {
@@ -40,7 +42,28 @@ struct point {
   }
 };
 
+/// How many runs may be on their way to their point at a time: those that wait for a deadline take no CPU from them, so that
+/// time limits say the same on any machine, however many front ends there are.
+class admission {
+public:
+  explicit admission(unsigned runs) { ::sem_init(&left_, 1, runs); }
+
+  /// At most a minute: who has crashed does not leave.
+  void enter() {
+    timespec limit{};
+    ::clock_gettime(CLOCK_REALTIME, &limit);
+    limit.tv_sec += 60;
+    while (::sem_timedwait(&left_, &limit) != 0 && errno == EINTR) {
+    }
+  }
+  void leave() { ::sem_post(&left_); }
+
+private:
+  sem_t left_;
+};
+
 struct point_control {
+  std::atomic<admission*> admitted{nullptr}; // to be left by whoever ends at its point, or else when the run ends
   std::atomic<pid_t> front_end{0}, server{0}, victim{0};
   std::atomic<int> countdown{0}; // to the end at the point below; 0: nobody ends
   std::atomic<int> signal{SIGKILL};
@@ -51,11 +74,6 @@ struct point_control {
   std::atomic<unsigned> published{0};
   std::atomic<unsigned> passed[2][points_per_role]{};
 };
-
-template <class T>
-T* make_shared_with_children() {
-  return new (::mmap(nullptr, sizeof(T), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0)) T;
-}
 
 inline point_control*& current_control() {
   static point_control* c = make_shared_with_children<point_control>();
@@ -76,6 +94,10 @@ inline role own_role() {
   return known;
 }
 
+inline void leave_admission() {
+  if (admission* const a = shared().admitted.exchange(nullptr)) a->leave();
+}
+
 inline void pass(unsigned index) {
   point_control& c = shared();
   const role who = own_role();
@@ -88,6 +110,7 @@ inline void pass(unsigned index) {
   if (c.countdown.fetch_sub(1) != 1) return;
   c.victim = ::getpid();
   ++c.hits;
+  leave_admission();
   ::kill(::getpid(), c.signal);
 }
 

@@ -19,15 +19,6 @@ namespace coproc::testing {
 
 using namespace std::chrono_literals;
 
-/// What did not hold, for whoever reports it: runs take place in processes of their own.
-inline std::vector<std::string>& problems() {
-  static std::vector<std::string> all;
-  return all;
-}
-inline void expect(bool holds, const std::string& what) {
-  if (!holds) problems().push_back(what);
-}
-
 // ---- tasks
 
 inline int small(int i) { return 3 * i; }
@@ -194,7 +185,7 @@ public:
 private:
   static constexpr unsigned ring_slots = unsigned{shm::ring_slots};
   // Where a process is stopped, of a task and of a start: what an innocent one never takes, though runs share the CPUs.
-  static constexpr std::chrono::milliseconds time_limit{sanitized ? 1000 : 300}, start_limit{sanitized ? 3000 : 500};
+  static constexpr std::chrono::milliseconds time_limit{sanitized ? 1000 : 400}, start_limit{sanitized ? 3000 : 1000};
   struct stuck {};
 
   bool stops() const { return plan_.how == fate::stopped; }
@@ -308,10 +299,9 @@ private:
   void call_mixed(unsigned i) {
     if (plan_.ring == content::huge_result) {
       ++tasks_;
-      async_run(*pool_, work(huge, huge_bytes),
-                [this](std::exception_ptr e, const std::vector<std::byte>& v) {
-                  complete(std::move(e), v.size() == huge_bytes);
-                });
+      async_run(*pool_, work(huge, huge_bytes), [this](std::exception_ptr e, const std::vector<std::byte>& v) {
+        complete(std::move(e), v.size() == huge_bytes);
+      });
     } else if (i % 3 == 1) {
       ++tasks_;
       const int first = static_cast<int>(i);
@@ -366,8 +356,7 @@ private:
   plan plan_;
   net::io_context* io_ = nullptr;
   process_pool* pool_ = nullptr;
-  int tasks_ = 0, completions_ = 0, lost_ = 0, timed_out_ = 0, failed_ = 0, wrong_ = 0, crashes_ = 0,
-      values_since_ = 0;
+  int tasks_ = 0, completions_ = 0, lost_ = 0, timed_out_ = 0, failed_ = 0, wrong_ = 0, crashes_ = 0, values_since_ = 0;
 };
 
 } // namespace coproc::testing

@@ -3,14 +3,14 @@
 // fail is decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
 #pragma once
 
+#include "side_by_side.hpp"
+
 #include "support/sanitized.hpp"
 
 #include <coproc/os/fault.hpp>
 
 #include <atomic>
 #include <cerrno>
-#include <new>
-#include <sys/mman.h>
 #include <unistd.h>
 #include <vector>
 
@@ -44,12 +44,11 @@ struct fault_control {
   void disarm() { active = false; }
 };
 
-inline fault_control& fault_plan() {
-  static fault_control* const c =
-      new (::mmap(nullptr, sizeof(fault_control), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
-          fault_control;
-  return *c;
+inline fault_control*& current_fault_plan() {
+  static fault_control* c = make_shared_with_children<fault_control>();
+  return c;
 }
+inline fault_control& fault_plan() { return *current_fault_plan(); }
 
 inline int fail_or_not(call c) {
   fault_control& s = fault_plan();
@@ -63,6 +62,13 @@ inline int fail_or_not(call c) {
   if (who != s.victim_role || which != s.victim_call || (s.for_ever ? n < s.nth : n != s.nth)) return 0;
   ++s.failed;
   return s.error;
+}
+
+/// This process is a front end with a plan of its own from now on, which goes for all that it forks.
+inline void install_faults() {
+  current_fault_plan() = make_shared_with_children<fault_control>();
+  fault_plan().front_end = ::getpid();
+  os::faults.before_call = fail_or_not;
 }
 
 /// What it can fail with; the worst first.

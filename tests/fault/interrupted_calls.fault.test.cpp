@@ -9,6 +9,7 @@
 #include "support/leak_audit.hpp"
 
 #include <catch2/catch.hpp>
+#include <fmt/format.h>
 
 #include <filesystem>
 #include <numeric>

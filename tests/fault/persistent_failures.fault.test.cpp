@@ -10,8 +10,11 @@
 
 #include <catch2/catch.hpp>
 
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
 #include <optional>
-#include <set>
 
 using namespace coproc;
 using namespace coproc::testing;
@@ -59,93 +62,112 @@ counts disturb(process_pool& pool, net::io_context& io) {
     async_run(pool, work(echo, large), [&](std::exception_ptr e, const std::vector<int>& v) { note(e, v == large); });
   }
   io.restart();
-  io.run_for(20s);
+  io.run_for(60s);
   return c;
 }
 
-/// From its first time on; each more costs minutes of back-off and waiting for room in sockets.
-constexpr int last_n = 1;
+void expect_completed(const counts& c) {
+  expect(c.completed == tasks, fmt::format("{} of {} tasks completed; {}", c.completed, tasks, c.others));
+  expect(c.wrong == 0, "wrong: " + c.others);
+}
 
 /// A fork server that can never speak again is one that hangs: nobody can be started until it is killed, and nobody kills it.
 bool makes_it_dumb(unsigned who, unsigned c) {
   return static_cast<role>(who) == role::server && static_cast<call>(c) == call::sendmsg;
 }
 
-} // namespace
+struct failure {
+  unsigned who, which;
+  int error;
 
-TEST_CASE("a system call that fails for ever makes the constructor throw, or is done without") {
-  fault_control& s = fault_plan();
-  s.front_end = ::getpid();
-  os::faults.before_call = fail_or_not;
-  int runs = 0, refused = 0;
+  /// The constructor does so for ten seconds with each worker, although nothing will ever be sent.
+  bool makes_constructor_wait() const {
+    return static_cast<role>(who) == role::front_end && static_cast<call>(which) == call::sendmsg &&
+           error == ETOOMANYREFS;
+  }
+
+  std::string text() const { return fmt::format("role {}, call {}, error {}", who, which, error); }
+};
+
+/// What the runs of a test case saw, together.
+struct sums {
+  std::atomic<int> runs{0}, refused{0}, failed{0}, recovered{0};
+  std::atomic<bool> reached[calls]{};
+};
+
+/// Runs `run` for each call of each kind of process that can fail for ever, with each error.
+template <class Run>
+void for_each_failure(Run run) {
+  std::vector<failure> all;
   for (unsigned who = 0; who != 3; ++who)
     for (unsigned c = 0; c != calls; ++c)
       for (const int error : persistent_errors(static_cast<call>(c)))
-        for (int n = 1; n <= last_n && !makes_it_dumb(who, c); ++n) {
-          CAPTURE(who, c, n, error);
-          const leak_audit audit;
-          net::io_context io(1);
-          s.arm(static_cast<role>(who), static_cast<call>(c), n, error, true);
-          std::optional<process_pool> pool;
-          try {
-            pool.emplace(io, pool_options{.max_workers = 2});
-          } catch (const pool_error& e) {
-            ++refused;
-            INFO(e.what());
-            CHECK((e.code() == make_error_code(errc::worker_start_failed) || e.code() == os::system_code(error)));
-          }
-          if (s.made[who][c] < n) { // it is not called so often: nothing has failed
-            s.disarm();
-            continue;
-          }
-          ++runs;
-          if (pool) {
-            const counts all = disturb(*pool, io);
-            INFO(all.others);
-            CHECK(all.completed == tasks);
-            CHECK(all.wrong == 0);
-          }
-          s.disarm();
-        }
-  CHECK(refused > 10);
-  WARN(runs << " runs, " << refused << " times no pool");
-  os::faults = {};
+        if (!makes_it_dumb(who, c)) all.push_back({who, c, error});
+  const auto run_one = [&](std::size_t i) {
+    ::prctl(PR_SET_CHILD_SUBREAPER, 1);
+    const holdings before = take_holdings();
+    run(all[i]);
+    const std::string left = left_behind(before);
+    expect(left.empty(), "left behind:" + left);
+  };
+  const std::string trouble =
+      run_side_by_side(all.size(), 8, install_faults, run_one, [&](std::size_t i) { return all[i].text(); });
+  if (!trouble.empty()) FAIL_CHECK(trouble);
+}
+
+/// Each pause after a failed start is twice as long as the one before: a pool that gives up early shows the same.
+constexpr int start_failures = 3;
+
+} // namespace
+
+TEST_CASE("a system call that fails for ever makes the constructor throw, or is done without") {
+  const leak_audit audit;
+  sums& sum = *make_shared_with_children<sums>();
+  for_each_failure([&sum](const failure& f) {
+    fault_control& s = fault_plan();
+    net::io_context io(1);
+    s.arm(static_cast<role>(f.who), static_cast<call>(f.which), 1, f.error, true);
+    std::optional<process_pool> pool;
+    try {
+      pool.emplace(
+          io, pool_options{.max_workers = f.makes_constructor_wait() ? 1 : 2, .max_start_failures = start_failures});
+    } catch (const pool_error& e) {
+      ++sum.refused;
+      expect(e.code() == make_error_code(errc::worker_start_failed) || e.code() == os::system_code(f.error), e.what());
+    }
+    if (s.made[f.who][f.which] != 0) { // else nothing has failed
+      ++sum.runs;
+      if (pool) expect_completed(disturb(*pool, io));
+    }
+    s.disarm();
+  });
+  CHECK(sum.refused > 10);
+  WARN(sum.runs << " runs, " << sum.refused << " times no pool");
 }
 
 TEST_CASE(
     "a system call that fails for ever while the pool runs ends every task, and the pool recovers or says why not") {
-  fault_control& s = fault_plan();
-  s.front_end = ::getpid();
-  os::faults.before_call = fail_or_not;
-  int runs = 0, failed = 0, recovered = 0;
-  std::set<unsigned> reached;
-  for (unsigned who = 0; who != 3; ++who)
-    for (unsigned c = 0; c != calls; ++c)
-      for (const int error : persistent_errors(static_cast<call>(c)))
-        for (int n = 1; n <= last_n && !makes_it_dumb(who, c); ++n) {
-          CAPTURE(who, c, n, error);
-          const leak_audit audit;
-          net::io_context io(1);
-          process_pool pool(io, {.max_workers = 1});
-          s.arm(static_cast<role>(who), static_cast<call>(c), n, error, true);
-          const counts first = disturb(pool, io);
-          if (s.made[who][c] >= n) reached.insert(c), ++runs;
-          s.disarm();
-          INFO(first.others);
-          CHECK(first.completed == tasks);
-          CHECK(first.wrong == 0);
-          CHECK((first.lost >= 1 || first.not_started == tasks)); // or there was no worker to crash
-          // Now it works again: so does the pool, unless it has given up, which it says at once.
-          const counts second = disturb(pool, io);
-          INFO(second.others);
-          CHECK(second.completed == tasks);
-          CHECK(second.wrong == 0);
-          const bool gave_up = second.not_started == tasks;
-          CHECK((second.values == tasks - 1 || gave_up));
-          ++(gave_up ? failed : recovered);
-        }
-  CHECK(recovered > failed);
-  WARN(runs << " runs in which " << reached.size() << " kinds of calls failed; " << recovered << " pools recovered, "
-            << failed << " had given up");
-  os::faults = {};
+  const leak_audit audit;
+  sums& sum = *make_shared_with_children<sums>();
+  for_each_failure([&sum](const failure& f) {
+    fault_control& s = fault_plan();
+    net::io_context io(1);
+    process_pool pool(io, {.max_workers = 1, .max_start_failures = start_failures});
+    s.arm(static_cast<role>(f.who), static_cast<call>(f.which), 1, f.error, true);
+    const counts first = disturb(pool, io);
+    if (s.made[f.who][f.which] != 0) sum.reached[f.which] = true, ++sum.runs;
+    s.disarm();
+    expect_completed(first);
+    expect(first.lost >= 1 || first.not_started == tasks, "no loss"); // or there was no worker to crash
+    // Now it works again: so does the pool, unless it has given up, which it says at once.
+    const counts second = disturb(pool, io);
+    expect_completed(second);
+    const bool gave_up = second.not_started == tasks;
+    expect(second.values == tasks - 1 || gave_up, "it neither works nor says that it does not: " + second.others);
+    ++(gave_up ? sum.failed : sum.recovered);
+  });
+  CHECK(sum.recovered > sum.failed);
+  WARN(sum.runs << " runs in which " << std::count(std::begin(sum.reached), std::end(sum.reached), true)
+                << " kinds of calls failed; " << sum.recovered << " pools recovered, " << sum.failed
+                << " had given up");
 }

@@ -8,5 +8,5 @@ using namespace coproc::testing;
 
 TEST_CASE("a process that stops at any store or system call is ended by a deadline and costs one task at most") {
   const leak_audit audit;
-  crash_campaign(fate::stopped, 12).execute();
+  crash_campaign(fate::stopped, 96).execute();
 }

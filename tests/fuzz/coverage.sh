@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 # Which branches of the validator does the fuzzer's corpus cover? Builds the replay with clang 19's coverage in
-# build/coverage, runs it over the corpus, and prints llvm-cov's figures and every branch of pool/worker_record.hpp that never
-# went one way. Fails if there is one in the validator itself.
+# build/coverage, runs it over the corpus, and prints llvm-cov's figures and every branch of front/worker_record.ipp that
+# never went one way. Fails if there is one in the validator itself.
 # usage: coverage.sh [corpus-directory...]   (default: the corpus of the repository; needs Debian's clang-19 and llvm-19)
 set -eu
 cd "$(dirname "$0")/../.."
@@ -18,17 +18,17 @@ program=$build/tests/fuzz/coproc.tests.fuzz.parent_reader_replay
 LLVM_PROFILE_FILE=$build/replay.profraw $program "$@"
 llvm-profdata-19 merge -sparse $build/replay.profraw -o $build/replay.profdata
 
-header=include/coproc/pool/worker_record.hpp
-llvm-cov-19 report $program -instr-profile=$build/replay.profdata $header
+source=include/coproc/front/worker_record.ipp
+llvm-cov-19 report $program -instr-profile=$build/replay.profdata $source
 # A branch is printed below its line as "Branch (line:column): [True: n, False: n]"; templates are printed more than once.
-llvm-cov-19 show $program -instr-profile=$build/replay.profdata -show-branches=count $header >$build/worker_record.txt
-awk -v header=$header '
+llvm-cov-19 show $program -instr-profile=$build/replay.profdata -show-branches=count $source >$build/worker_record.txt
+awk -v source=$source '
   BEGIN {
-    while ((getline text < header) > 0) {
+    while ((getline text < source) > 0) {
       ++line
-      if (text ~ / (drain_one|look|legal_remains|legal_head|take_result)\(.*\{$/) inside = 1
+      if (text ~ / worker_record::(drain_one|look|legal_remains|legal_head|take_(unusual_)?result)\(/) inside = 1
       if (inside) validator[line] = 1
-      if (text ~ /^  }$/) inside = 0
+      if (text ~ /^}$/) inside = 0
     }
   }
   match($0, /Branch \([0-9]+:[0-9]+\): \[True: [^,]+, False: [^]]+\]/) {
@@ -49,6 +49,6 @@ awk -v header=$header '
       if (!(where in yes)) print "never true:  " where (mine ? "  (validator)" : "")
       if (!(where in no)) print "never false: " where (mine ? "  (validator)" : "")
     }
-    printf "branches of %s: %d of %d; of its validator: %d of %d\n", header, covered, all, v_covered, v_all
+    printf "branches of %s: %d of %d; of its validator: %d of %d\n", source, covered, all, v_covered, v_all
     exit v_all == 0 || v_covered != v_all
   }' $build/worker_record.txt

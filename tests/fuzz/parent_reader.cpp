@@ -8,10 +8,10 @@
 // in between; so the input also asks the validator by itself, which loads once each time, with writes before and after. What
 // it answers is compared with the rules, written down here once more.
 #include <coproc/codec/call.hpp>
-#include <coproc/pool/loaned_views.hpp>
+#include <coproc/front/record_handler.hpp>
 #include <coproc/result_view.hpp>
 
-#include "pool/fake_workers.hpp"
+#include "front/fake_workers.hpp"
 
 #include <cstdio>
 #include <cstdlib>
@@ -68,16 +68,16 @@ void look(const views& v) {
 template <class R>
 void look(const R&) {}
 
-using decoder = void (*)(pool::task_record&);
+using decoder = void (*)(front::task_record&);
 
 template <class R>
-void decode_as(pool::task_record& t) {
+void decode_as(front::task_record& t) {
   try {
-    pool::loaned_views far(t);
+    front::loaned_views far(t);
     if constexpr (std::is_void_v<R>)
-      coproc::detail::decode_result<R>(t.result_bytes(), &far);
+      coproc::detail::decode_result<R>(result_bytes(t), &far);
     else
-      look(coproc::detail::decode_result<R>(t.result_bytes(), &far));
+      look(coproc::detail::decode_result<R>(result_bytes(t), &far));
   } catch (const bad_payload&) {
   }
 }
@@ -104,7 +104,7 @@ constexpr std::size_t result_file_bytes = 4096, max_result_bytes = 2048;
 
 // Made once: a run only clears it.
 struct shared_files {
-  std::shared_ptr<pool::worker_memory> memory = std::make_shared<pool::worker_memory>();
+  std::shared_ptr<front::worker_memory> memory = std::make_shared<front::worker_memory>();
   os::mapping writable_results;
 
   shared_files() {
@@ -147,12 +147,12 @@ class world {
 public:
   explicit world(std::span<const std::uint8_t> bytes)
       : in_(bytes),
-        d_({.max_workers = workers, .max_queue = 100, .kill_grace = 10ms, .exit_status_wait = 10ms}, policy_) {
+        d_({.max_workers = workers, .max_queue = 100, .kill_grace = 10ms, .exit_status_wait = 10ms}, effects_) {
     for (unsigned i = 0; i != workers; ++i) {
       shared_files& f = files(i);
       f.clear();
       hands_.emplace_back(f.memory);
-      d_.add_worker(std::make_unique<pool::worker_record>(i, i + 1, f.memory, max_result_bytes), now_);
+      d_.add_worker(std::make_unique<front::worker_record>(i, i + 1, f.memory, max_result_bytes), now_);
       d_.started(i + 1, static_cast<pid_t>(1000 + i), {}, now_);
     }
   }
@@ -217,7 +217,7 @@ private:
     case 11: look(); break;
     case 12: w.initialized(); break;
     }
-    while (pool::task_record* t = d_.completed().pop_front()) complete(*t);
+    while (front::task_record* t = d_.completed().pop_front()) complete(*t);
   }
 
   static bool claim(hand_worker& w) {
@@ -245,11 +245,11 @@ private:
 
   void submit() {
     const auto shape = in_.number(1);
-    pool::task_record& t = records().acquire();
+    front::task_record& t = records().acquire();
     t.call = {shape % std::size(decoders), 0, shape % 16};
     t.special = (shape & 32) != 0;
     if (t.special) {
-      auto& terms = t.make_cold().terms;
+      auto& terms = make_details(t).terms;
       terms.timeout = (shape & 64) != 0 ? duration(50us) : unlimited;
       terms.soft_timeout = (shape & 128) != 0 ? duration(20us) : unlimited;
     }
@@ -263,8 +263,8 @@ private:
   void cancel() {
     const auto which = in_.number(1);
     if (issued_.empty()) return;
-    pool::task_record* const t = *std::next(issued_.begin(), static_cast<std::ptrdiff_t>(which % issued_.size()));
-    d_.cancel(*t, t->ticket.load(), static_cast<pool::cancel_strength>(which % 3), now_);
+    front::task_record* const t = *std::next(issued_.begin(), static_cast<std::ptrdiff_t>(which % issued_.size()));
+    d_.cancel(*t, t->ticket.load(), static_cast<front::cancel_strength>(which % 3), now_);
     d_.pump(now_);
   }
 
@@ -272,35 +272,35 @@ private:
     d_.drain(budget, now_);
     d_.tick(now_);
     d_.pump(now_);
-    while (pool::task_record* t = d_.completed().pop_front()) complete(*t);
+    while (front::task_record* t = d_.completed().pop_front()) complete(*t);
   }
 
   // What else reads the worker's words.
   void look() {
     d_.waking().arm(++arm_epoch_);
     static_cast<void>(d_.waking().any_head_done());
-    pool::head_set heads;
+    front::head_set heads;
     d_.waking().add_heads(heads);
     static_cast<void>(heads.any_done());
     static_cast<void>(d_.waking().worth_spinning(0, false));
     static_cast<void>(d_.waking().workload(0));
     static_cast<void>(d_.waking().first_due(now_, 0));
     static_cast<void>(d_.next_deadline());
-    d_.waking().flush(arm_epoch_ % 2 != 0, [](pool::worker_record&) {});
+    d_.waking().flush(arm_epoch_ % 2 != 0, [](front::worker_record&) {});
     d_.waking().disarm();
   }
 
   // Both questions, as after a change since the last look. They take nothing out of the ring.
   void ask_validator(unsigned who) {
-    using task_state = pool::worker_record::task_state;
-    d_.each_worker([&](pool::worker_record& w) {
+    using task_state = front::worker_record::task_state;
+    d_.each_worker([&](front::worker_record& w) {
       if (w.incarnation != who + 1) return;
       head_position at;
       w.add_head(at);
       const std::uint64_t head = at.done_word >> 3;
       std::uint64_t next = head;
       bool legal = true;
-      w.each_issued([&](pool::task_record& t) {
+      w.each_issued([&](front::task_record& t) {
         for (; next != t.seq; ++next) legal &= is_revoked(w, next);
         ++next;
         const std::uint64_t word = shm::load_state(w.mailbox().at(t.seq));
@@ -323,7 +323,7 @@ private:
     void add(const shm::slot&, std::uint64_t its_done_word) { done_word = its_done_word; }
   };
 
-  static bool is_revoked(const pool::worker_record& w, std::uint64_t seq) {
+  static bool is_revoked(const front::worker_record& w, std::uint64_t seq) {
     return shm::load_state(w.mailbox().at(seq)) == shm::pack(seq, shm::slot_state::revoked);
   }
 
@@ -337,45 +337,46 @@ private:
     turn(256);
   }
 
-  void complete(pool::task_record& t) {
+  void complete(front::task_record& t) {
     check(issued_.erase(&t) == 1, "a task completes twice");
     --open_;
     switch (t.outcome) {
-    case pool::verdict::value:
-    case pool::verdict::exception:
+    case front::verdict::value:
+    case front::verdict::exception:
       check(lies_well(t), "a result lies where none may lie");
-      if (t.outcome == pool::verdict::value)
+      if (t.outcome == front::verdict::value)
         decoders[t.call.entry](t);
       else
-        check(coproc::detail::decode_exception(t.result_bytes()) != nullptr, "no exception");
+        check(coproc::detail::decode_exception(result_bytes(t)) != nullptr, "no exception");
       break;
-    case pool::verdict::lost: check(t.cold().exit.has_value(), "worker_lost without a cause"); break;
+    case front::verdict::lost: check(details(t).exit.has_value(), "worker_lost without a cause"); break;
     default: break;
     }
     records().recycle(t);
   }
 
-  static bool lies_well(const pool::task_record& t) {
-    if (!t.has_cold_part) return !t.result_in_file && t.result_length <= pool::task_record::near_bytes;
-    const pool::cold_part& cold = t.cold();
+  static bool lies_well(const front::task_record& t) {
+    if (!t.has_cold_part) return !t.result_in_file && t.result_length <= front::task_record::near_bytes;
+    const front::task_details& cold = details(t);
     if (!t.result_in_file)
-      return t.result_length <= shm::inline_bytes && (cold.loan != pool::cold_part::no_loan) == (cold.result_owner != nullptr);
+      return t.result_length <= shm::inline_bytes &&
+             (cold.loan != front::task_details::no_loan) == (cold.result_owner != nullptr);
     if (!cold.result_owner || t.result_length > max_result_bytes) return false;
     const auto& map = cold.result_owner->results_map;
     return cold.far_result >= map.data() && cold.far_result + t.result_length <= map.data() + map.size();
   }
 
-  static pool::record_store& records() {
-    static pool::record_store store;
-    return store;
+  static front::record_store& records() {
+    static fake_engine engine;
+    return engine.records;
   }
 
   input in_;
-  fake_policy policy_;
-  pool::dispatcher<fake_policy> d_;
+  recorded_effects effects_;
+  front::dispatcher d_;
   std::vector<hand_worker> hands_;
-  std::set<pool::task_record*> issued_;
-  pool::time_point now_ = pool::time_point{} + 1h;
+  std::set<front::task_record*> issued_;
+  os::time_point now_ = os::time_point{} + 1h;
   std::uint64_t arm_epoch_ = 0, open_ = 0;
 };
 

@@ -77,7 +77,7 @@ end:
   od
 }
 
-// --- G1: exactly one completion per task -----------------------------------------------------------------------------
+// --- G1, docs/protocol.md: exactly one completion per task -----------------------------------------------------------
 
 bool completed[TASKS];
 byte completions;

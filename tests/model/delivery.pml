@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who calls handlers, and what becomes of the rest when one of them does not come back (docs/design/004): the token of
-// drainer.pml with its holder, the list of what is to be delivered, and the timer that guards it. Two threads run the
-// io_context, a third submits. One handler of the run blocks until another task has been handled: it waits for it where
-// the other thread goes on, or runs the loop itself (-DONE_THREAD: always, there is no other), and it may submit that task
-// only then. -DSPINNING: no handler blocks, but a turn may spin once. What workers do, and how they are heard, is left to drainer.pml and doorbell.pml: here a task that was
-// submitted is done at any later time.
+// Who calls handlers, and what becomes of the rest when one of them does not come back (rule W4, docs/protocol.md;
+// docs/design/004): the token of drainer.pml with its holder, the list of what is to be delivered, and the timer that
+// guards it. Two threads run the io_context, a third submits. One handler of the run blocks until another task has been
+// handled: it waits for it where the other thread goes on, or runs the loop itself (-DONE_THREAD: always, there is no
+// other), and it may submit that task only then. -DSPINNING: no handler blocks, but a turn may spin once. What workers
+// do, and how they are heard, is left to drainer.pml and doorbell.pml: here a task that was submitted is done at any
+// later time.
 
 #define TASKS 3
 #define WORDS 1

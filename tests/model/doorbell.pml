@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a sleeping front end hears of results (rule W2): two workers, one of which may be stopped for ever (SIGSTOP) or
-// die at any step. Every worker has its own armed word, written by the parent alone, and its own edge-triggered
-// eventfd. All tasks are issued before the front end sleeps; work that arrives while it sleeps is left to drainer.pml. One
-// time the clock may wake it, before a result is there or after: then it asks nobody to ring until it is about to sleep again.
+// How a sleeping front end hears of results (rule W2, docs/protocol.md): two workers, one of which may be stopped for
+// ever (SIGSTOP) or die at any step. Every worker has its own armed word, written by the parent alone, and its own
+// edge-triggered eventfd. All tasks are issued before the front end sleeps; work that arrives while it sleeps is left
+// to drainer.pml. One time the clock may wake it, before a result is there or after: then it asks nobody to ring until
+// it is about to sleep again.
 
 #define WORKERS 2
 #define SLOTS 2

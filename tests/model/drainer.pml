@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who drains, and when the front end may sleep (rules W4 and W5): one token under the dispatcher's mutex, two threads
-// that run the io_context, submit and cancel, two workers with the doorbell of doorbell.pml, one of which may stop for
-// ever or die at any step, also while nobody listens. How workers are woken is left to sleep_wake.pml: here they see
-// their ring, of one slot.
+// Who drains, and when the front end may sleep (rules W4 and W5, docs/protocol.md): one token under the pool's
+// mutex, two threads that run the io_context, submit and cancel, two workers with the doorbell of doorbell.pml, one of
+// which may stop for ever or die at any step, also while nobody listens. How workers are woken is left to
+// sleep_wake.pml: here they see their ring, of one slot.
 // -DTHREE_TASKS: three tasks, so that one waits in the queue, but no worker stops and nobody cancels.
 
 #define WORKERS 2
@@ -238,7 +238,7 @@ inline revoke(w) {
 }
 
 // Queued or READY: it is complete at once. A listening front end is made to deliver it, by the handler of its wait
-// (W5).
+// (rule W5, docs/protocol.md).
 inline cancel(which) {
   atomic {
     lock();

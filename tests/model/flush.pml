@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who owes a worker its wake-up when two threads of the front end may pay (rule W1): one delivers completions outside
-// the mutex, frees their results and notes that (`freed_since_flush`), the other flushes meanwhile for reasons of its
-// own. The worker waits for as much room as both results take. System calls are made after the mutex is released. Whoever
-// delivers flushes once more at the end, also a turn that was taken over meanwhile.
+// Who owes a worker its wake-up when two threads of the front end may pay (rule W1, docs/protocol.md): one delivers
+// completions outside the mutex, frees their results and notes that (`freed_since_flush`), the other flushes meanwhile
+// for reasons of its own. The worker waits for as much room as both results take. System calls are made after the mutex
+// is released. Whoever delivers flushes once more at the end, also a turn that was taken over meanwhile.
 
 // Buffers 0 and 1 belong to the threads of the front end.
 #define WORKER 2

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the parent learns that a worker lives, died and why (promises G1, G3, G12, G13): START, STARTED, START_FAILED and
-// EXITED over the fork server's socket, the pidfd, the end of the socket, the one-second timer; workers that die at any
-// step, a fork server that dies at any step and takes its workers along, or that never gets round to EXITED. One worker
-// at a time, started again while there is work and the budget lasts.
+// How the parent learns that a worker lives, died and why (promises G1, G3, G12, G13, docs/protocol.md): START,
+// STARTED, START_FAILED and EXITED over the fork server's socket, the pidfd, the end of the socket, the one-second
+// timer; workers that die at any step, a fork server that dies at any step and takes its workers along, or that never
+// gets round to EXITED. One worker at a time, started again while there is work and the budget lasts.
 
 #define TASKS 2
 #define LIVES 3  // incarnations that the restart budget allows

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Ending a task that runs (rule K and the stop token, promise G4): one thread of the front end stops and kills, the
-// other issues, drains and buries, the worker finishes its task at any moment, ignores SIGTERM or not, or dies by
-// itself. What was revoked or not started goes on in another worker, here at once.
+// Ending a task that runs (rule K and the stop token, promise G4, docs/protocol.md): one thread of the front end stops
+// and kills, the other issues, drains and buries, the worker finishes its task at any moment, ignores SIGTERM or not,
+// or dies by itself. What was revoked or not started goes on in another worker, here at once.
 
 #define SLOTS 2
 #define TASKS 3

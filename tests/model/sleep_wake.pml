@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a worker sleeps and is woken (rule W1): for work, for room in the result file and for the shutdown request,
-// against a parent that publishes in batches, revokes, frees and pays for a system call only when it must. The worker
-// may die at any step. What a task's fate is then is left to slot.pml, how the parent hears of DONE to doorbell.pml.
+// How a worker sleeps and is woken (rule W1, docs/protocol.md): for work, for room in the result file and for the
+// shutdown request, against a parent that publishes in batches, revokes, frees and pays for a system call only when it
+// must. The worker may die at any step. What a task's fate is then is left to slot.pml, how the parent hears of DONE to
+// doorbell.pml.
 
 #define SLOTS 2
 #define TASKS 3

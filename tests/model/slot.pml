@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // One mailbox: publish, claim, revoke, acknowledge, consume, wrap-around, the worker's death at any step and the next
-// incarnation (rules R1-R3, promises G1 and G3). How the worker sleeps is left to sleep_wake.pml.
+// incarnation (rules R1-R3, promises G1 and G3, docs/protocol.md). How the worker sleeps is left to sleep_wake.pml.
 // -DREPLAY: the worker may also repeat a word of the past; then only the promises that the parent can keep are checked.
 
 #define SLOTS 2

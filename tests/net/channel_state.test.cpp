@@ -53,7 +53,7 @@ TEST_CASE("an operation begun while the context goes is dropped") {
   {
     net::io_context io;
     state = channel::make(io.get_executor(), 1);
-    static_cast<coproc::shutdown_listener&>(*state).context_shutting_down();
+    static_cast<coproc::detail::shutdown_listener&>(*state).context_shutting_down();
     state->start_receive([witness](net::error_code, std::optional<std::unique_ptr<int>>) { FAIL("invoked"); });
     CHECK(witness.use_count() == 1);
     io.run();

@@ -9,8 +9,8 @@
 #include <utility>
 
 namespace net = coproc::net;
-using coproc::completion;
-using coproc::work_tracking;
+using coproc::detail::completion;
+using coproc::detail::work_tracking;
 using namespace coproc::testing;
 
 namespace {

@@ -13,9 +13,9 @@
 #include <vector>
 
 namespace net = coproc::net;
-using coproc::operation;
-using coproc::operation_ptr;
-using coproc::work_tracking;
+using coproc::detail::operation;
+using coproc::detail::operation_ptr;
+using coproc::detail::work_tracking;
 using namespace coproc::testing;
 
 namespace {
@@ -29,7 +29,7 @@ struct initiation {
   executor_type get_executor() const noexcept { return ex; }
   template <class Handler>
   void operator()(Handler handler) const {
-    *out = coproc::make_operation<operation<signature>>(std::move(handler), ex, tracking);
+    *out = coproc::detail::make_operation<operation<signature>>(std::move(handler), ex, tracking);
   }
 
   net::any_io_executor ex;
@@ -42,7 +42,7 @@ auto begin(net::any_io_executor ex, stored& out, Token&& token) {
   return net::async_initiate<Token, signature>(initiation{std::move(ex), &out}, token);
 }
 
-void finish(stored op, int value) { coproc::post(std::move(op), net::error_code(), std::make_unique<int>(value)); }
+void finish(stored op, int value) { coproc::detail::post(std::move(op), net::error_code(), std::make_unique<int>(value)); }
 
 } // namespace
 
@@ -151,7 +151,7 @@ TEST_CASE("every completion token gets its result") {
   io.poll();
   finish(std::move(op), 3);
   io.poll();
-  coproc::post(std::move(op), net::error_code(net::error::eof), std::unique_ptr<int>());
+  coproc::detail::post(std::move(op), net::error_code(net::error::eof), std::unique_ptr<int>());
   io.run();
   CHECK(seen == 3);
 }

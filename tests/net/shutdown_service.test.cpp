@@ -12,7 +12,7 @@ namespace net = coproc::net;
 
 namespace {
 
-struct listener final : coproc::shutdown_listener {
+struct listener final : coproc::detail::shutdown_listener {
   static std::shared_ptr<listener> on(const net::any_io_executor& ex, std::function<void()> told) {
     auto l = std::make_shared<listener>();
     l->told = std::move(told);
@@ -23,7 +23,7 @@ struct listener final : coproc::shutdown_listener {
   void context_shutting_down() noexcept override { told(); }
 
   std::function<void()> told;
-  coproc::shutdown_service::registration registration;
+  coproc::detail::shutdown_service::registration registration;
 };
 
 } // namespace

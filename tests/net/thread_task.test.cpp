@@ -107,9 +107,9 @@ TEST_CASE("cancellation of a running call: total nothing, partial the stop flag,
     int aborted = 0, completed = 0;
     s.start(
         [&] {
-          CHECK_FALSE(coproc::detail::thread_stop_flag->load());
+          CHECK_FALSE(coproc::detail::worker::thread_stop_flag->load());
           signal.emit(type);
-          stop_seen = coproc::detail::thread_stop_flag->load();
+          stop_seen = coproc::detail::worker::thread_stop_flag->load();
           s.io.poll();
           CHECK(aborted == (terminal ? 1 : 0));
           signal.emit(type);

@@ -17,11 +17,11 @@ using namespace coproc::testing;
 
 namespace {
 
-class gate final : public coproc::waitable_state<gate> {
-  struct waiter : coproc::operation<void(net::error_code)>, coproc::waiter_links<waiter> {
+class gate final : public coproc::detail::waitable_state<gate> {
+  struct waiter : coproc::detail::operation<void(net::error_code)>, coproc::detail::waiter_links<waiter> {
     explicit waiter(function f) : operation(f) {}
-    static void abort(coproc::operation_ptr<waiter> op) {
-      coproc::post(std::move(op), net::error_code(net::error::operation_aborted));
+    static void abort(coproc::detail::operation_ptr<waiter> op) {
+      coproc::detail::post(std::move(op), net::error_code(net::error::operation_aborted));
     }
   };
 
@@ -31,12 +31,12 @@ public:
   template <class Handler>
   void pass(Handler handler) {
     auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = coproc::make_operation<waiter>(std::move(handler), executor_, coproc::work_tracking::here);
+    auto op = coproc::detail::make_operation<waiter>(std::move(handler), executor_, coproc::detail::work_tracking::here);
     op = settle_or_wait(&gate::waiters_, std::move(op), slot, [this] {
       ++attempts;
       return open_;
     });
-    if (op) coproc::post(std::move(op), net::error_code());
+    if (op) coproc::detail::post(std::move(op), net::error_code());
   }
 
   void open() {
@@ -44,7 +44,7 @@ public:
     open_ = true;
     auto all = waiters_.drain();
     lock.unlock();
-    while (auto op = all.pop_front()) coproc::post(std::move(op), net::error_code());
+    while (auto op = all.pop_front()) coproc::detail::post(std::move(op), net::error_code());
   }
 
   void drop_waiters() noexcept {
@@ -57,7 +57,7 @@ public:
 
 private:
   bool open_ = false;
-  coproc::waiter_list<waiter> waiters_;
+  coproc::detail::waiter_list<waiter> waiters_;
 };
 
 } // namespace
@@ -142,9 +142,9 @@ TEST_CASE("an object is made on a context, on an executor of it, or on a strand"
   net::io_context io;
   net::thread_pool pool(1);
   const auto strand = net::make_strand(io);
-  CHECK(coproc::executor_of(io) == net::any_io_executor(io.get_executor()));
-  CHECK(coproc::executor_of(io.get_executor()) == net::any_io_executor(io.get_executor()));
-  CHECK(coproc::executor_of(strand) == net::any_io_executor(strand));
-  CHECK(coproc::executor_of(pool) == net::any_io_executor(pool.get_executor()));
+  CHECK(coproc::detail::executor_of(io) == net::any_io_executor(io.get_executor()));
+  CHECK(coproc::detail::executor_of(io.get_executor()) == net::any_io_executor(io.get_executor()));
+  CHECK(coproc::detail::executor_of(strand) == net::any_io_executor(strand));
+  CHECK(coproc::detail::executor_of(pool) == net::any_io_executor(pool.get_executor()));
   STATIC_REQUIRE_FALSE(coproc::executor_or_context<int>);
 }

@@ -9,23 +9,23 @@
 #include <vector>
 
 namespace net = coproc::net;
-using coproc::operation_ptr;
-using coproc::waiter_ticket;
+using coproc::detail::operation_ptr;
+using coproc::detail::waiter_ticket;
 
 namespace {
 
-struct waiter : coproc::operation<void(int)>, coproc::waiter_links<waiter> {
+struct waiter : coproc::detail::operation<void(int)>, coproc::detail::waiter_links<waiter> {
   waiter(function f, int called) : operation(f), name(called) {}
   int name;
 };
 
-using line = coproc::waiter_list<waiter>;
+using line = coproc::detail::waiter_list<waiter>;
 
 class made_waiters {
 public:
   operation_ptr<waiter> make(int name) {
-    return coproc::make_operation<waiter>([alive = alive_](int) {}, io_.get_executor(),
-                                          coproc::work_tracking::elsewhere, name);
+    return coproc::detail::make_operation<waiter>([alive = alive_](int) {}, io_.get_executor(),
+                                          coproc::detail::work_tracking::elsewhere, name);
   }
   long alive() const { return alive_.use_count() - 1; }
 

@@ -206,7 +206,7 @@ TEST_CASE("every kind of call takes an array") {
     CHECK(co_await coproc::run_in_executor(pool, sum, counting(pool, 1000)) == expected);
     CHECK(co_await pool.submit(sum, a) == expected);
     CHECK(co_await pool.with({.timeout = std::chrono::minutes(1)}).submit(sum, a) == expected);
-    CHECK(a.memory().use_count() == 1);
+    CHECK(coproc::detail::array_access::memory_of(a).use_count() == 1);
   }());
 }
 
@@ -301,8 +301,8 @@ TEST_CASE("a call that fails, is killed or is never awaited lets go of its array
   {
     const auto dropped = coproc::run_in_executor(pool, sum, a);
   }
-  CHECK(a.memory().use_count() == 1);
-  CHECK(none.memory().use_count() == 1);
+  CHECK(coproc::detail::array_access::memory_of(a).use_count() == 1);
+  CHECK(coproc::detail::array_access::memory_of(none).use_count() == 1);
 }
 
 TEST_CASE("an array outlives its pool, whose end aborts the calls that have it") {
@@ -319,7 +319,7 @@ TEST_CASE("an array outlives its pool, whose end aborts the calls that have it")
   }
   REQUIRE(run_all(io));
   for (const auto& e : calls) CHECK(e.aborted());
-  CHECK(a->memory().use_count() == 1);
+  CHECK(coproc::detail::array_access::memory_of(*a).use_count() == 1);
   CHECK(sum(*a) == sum_to(100'000));
   coproc::process_pool next(io, {.max_workers = 1});
   ending<std::uint64_t> wrong, copied;
@@ -344,8 +344,8 @@ TEST_CASE("an array of another pool is refused with cause and way out, and the c
   CHECK(wrong.text().find("another pool") != std::string::npos);
   CHECK(wrong.text().find("std::span") != std::string::npos);
   CHECK(right.value == 385);
-  CHECK(a.memory().use_count() == 1);
-  CHECK(b.memory().use_count() == 1);
+  CHECK(coproc::detail::array_access::memory_of(a).use_count() == 1);
+  CHECK(coproc::detail::array_access::memory_of(b).use_count() == 1);
   start(later, one, sum, a); // with the record of the refused call
   REQUIRE(run_all(io));
   CHECK(later.value == 55);

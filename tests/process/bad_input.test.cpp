@@ -138,14 +138,14 @@ namespace {
 coproc::process_pool* own_pool = nullptr; // as the workers find it: a copy of the front end's object
 }
 
-TEST_CASE("the pool used inside one of its own tasks answers with an error, and goes on") {
+TEST_CASE("the pool used, or shut down, inside one of its own tasks answers with an error, and goes on") {
   const leak_audit audit;
   alignas(coproc::process_pool) std::byte place[sizeof(coproc::process_pool)];
   own_pool = reinterpret_cast<coproc::process_pool*>(place);
   net::io_context io(1);
   const auto pool = std::unique_ptr<coproc::process_pool, void (*)(coproc::process_pool*)>(
       ::new (place) coproc::process_pool(io, {.max_workers = 2}), [](coproc::process_pool* p) { p->~process_pool(); });
-  ending<std::string> nested, submitted;
+  ending<std::string> nested, shut_down;
   // The worker's copy of the pool object was made while its constructor ran: only its core may be there.
   start(
       nested, *pool, +[]() -> std::string {
@@ -155,10 +155,28 @@ TEST_CASE("the pool used inside one of its own tasks answers with an error, and 
           return e.code() == make_error_code(errc::wrong_process) ? e.what() : "another error";
         }
       });
+  start(
+      shut_down, *pool, +[]() -> std::string {
+        net::io_context own(1);
+        ending<void> called;
+        own_pool->async_shutdown(coproc::unlimited, net::bind_executor(own, into(called)));
+        if (called.calls != 0) return "it completed inside the call";
+        own.run();
+        if (!called.failed_with(errc::wrong_process)) return "another end: " + called.text();
+        try {
+          coproc::run(own_pool->shutdown());
+        } catch (const coproc::pool_error& e) {
+          return e.code() == make_error_code(errc::wrong_process) ? e.what() : "another error";
+        }
+        return "it was shut down";
+      });
   REQUIRE(run_all(io));
-  INFO(nested.text());
-  REQUIRE(nested.succeeded());
-  CHECK(nested.value->find("a task cannot use the pool it runs in") != std::string::npos);
+  for (const ending<std::string>* e : {&nested, &shut_down}) {
+    INFO(e->text());
+    REQUIRE(e->succeeded());
+    INFO(*e->value);
+    CHECK(e->value->find("a task cannot use the pool it runs in") != std::string::npos);
+  }
   check_works(io, *pool);
 }
 
@@ -222,25 +240,71 @@ TEST_CASE("a pool used in a forked copy of its process answers with an error; th
     REQUIRE(run_all(io));
     CHECK(e.value == 1);
   }
+  SECTION("it is shut down there") {
+    check_in_child([&] {
+      ending<void> called, awaited;
+      pool->async_shutdown(coproc::unlimited, into(called));
+      net::co_spawn(io, pool->shutdown(milliseconds(10)), into(awaited));
+      expect(called.calls == 0, "it completed inside the call");
+      io.restart();
+      io.run(); // the copy's own: as long as anything is outstanding
+      expect(called.failed_with(errc::wrong_process), "async_shutdown did not complete with wrong_process");
+      expect(awaited.failed_with(errc::wrong_process), "shutdown did not complete with wrong_process");
+      expect(called.text().find("make a pool of its own") != std::string::npos, "no way out is named");
+    });
+  }
+  SECTION("all else is called there that ends or changes a pool") {
+    check_in_child([&] {
+      pool->close();
+      pool->recycle_workers();
+      pool->terminate_workers();
+      pool->kill_workers();
+      pool->trace([](const coproc::trace_event&) {});
+      net::error_code refused;
+      try {
+        static_cast<void>(pool->stats());
+      } catch (const coproc::pool_error& e) {
+        refused = e.code();
+      }
+      expect(refused == errc::wrong_process, "stats() did not throw wrong_process");
+    });
+  }
   SECTION("it is destroyed there") {
     check_in_child([&] { pool.reset(); });
   }
-  SECTION("it is used there while the original has calls outstanding") {
-    ending<int> running, queued;
-    start(running, *pool, blocker);
-    start(queued, *pool, identity, 5);
+  SECTION("it is used there while the original has calls outstanding, which are cancelled there, too") {
+    net::cancellation_signal of_running, of_queued;
+    ending<int> running, queued, eager;
+    start(of_running.slot(), running, *pool, blocker);
+    start(of_queued.slot(), queued, *pool, identity, 5);
+    auto submitted = pool->submit(identity, 6);
     REQUIRE(shared->started.await(1));
+    // The copy has the front end's mailboxes and the pidfd of the worker: only the pool keeps it from using them.
     check_in_child([&] {
       auto task = pool->submit(identity, 2);
       task.cancel();
-      net::cancellation_signal signal;
-      signal.emit(net::cancellation_type::terminal);
+      for (net::cancellation_signal* signal : {&of_running, &of_queued}) {
+        expect(signal->slot().has_handler(), "a call has not connected its slot");
+        signal->emit(net::cancellation_type::terminal);
+      }
+      submitted.cancel();
       pool.reset();
     });
+    submitted.async_wait(into(eager));
     shared->go.add();
     REQUIRE(run_all(io));
-    CHECK(running.succeeded());
-    CHECK(queued.succeeded());
+    INFO(running.text() << " / " << queued.text() << " / " << eager.text());
+    CHECK(running.value == 1);
+    CHECK(queued.value == 5);
+    CHECK(eager.value == 6);
+    // Here the same slots do cancel.
+    shared.reset();
+    ending<int> cancelled;
+    start(of_running.slot(), cancelled, *pool, blocker);
+    REQUIRE(shared->started.await(1));
+    of_running.emit(net::cancellation_type::terminal);
+    REQUIRE(run_all(io));
+    CHECK(cancelled.aborted());
   }
   check_works(io, *pool);
 }
@@ -336,7 +400,7 @@ TEST_CASE("an initializer that throws or crashes ends in worker_start_failed aft
       {"crashes when the other worker is at it, too",
        [] {
          const auto n = shared->initialized.add();
-         shared->initialized.await(n + 2, std::chrono::seconds(1)); // somebody else came after this one
+         if (shared->go.get() == 0) shared->initialized.await(n + 2); // somebody else came after this one
          ::raise(SIGKILL);
        }},
   };
@@ -344,9 +408,13 @@ TEST_CASE("an initializer that throws or crashes ends in worker_start_failed aft
     INFO("the initializer " << kind.name);
     shared.reset();
     net::io_context io(1);
-    coproc::process_pool pool(io, {.max_workers = 2, .max_queue = 2, .initializer = kind.initializer});
+    coproc::process_pool pool(
+        io, {.max_workers = 2, .max_queue = 2, .initializer = kind.initializer, .max_start_failures = 3});
     std::vector<ending<int>> calls(10);
     for (auto& e : calls) start(e, pool, identity, 1);
+    REQUIRE(run_until(io, [&] { return calls.back().calls != 0; })); // it has given up, and nobody comes any more
+    shared->go.add();
+    shared->initialized.add();
     REQUIRE(run_all(io));
     for (const auto& e : calls) {
       INFO(e.text());

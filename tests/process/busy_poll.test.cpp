@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // pool_options::busy_poll with real processes: workers stay awake, the pool ends all the same, and other work goes on.
+#include <coproc/os/cpu.hpp>
 #include <coproc/coproc.hpp>
 
 #include "support/run.hpp"

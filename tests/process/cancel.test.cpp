@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Cancellation by the contract's table, every cell and every route; and rule K: a kill hits its target or nobody.
+// Cancellation by the contract's table, every cell and every route; and rule K (docs/protocol.md): a kill hits its
+// target or nobody.
 #include "support/run.hpp"
 
 #include <coproc/this_worker.hpp>

@@ -467,6 +467,50 @@ TEST_CASE("a task can be moved, asked whether it is done, and awaited after its 
         }(std::move(finished))) == 2);
 }
 
+TEST_CASE("a second wait for one task completes with already_awaited, and the first one gets the result") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  auto task = pool.submit(blocker);
+  ending<int> first, second, third, awaited, after;
+  net::cancellation_signal of_first, of_second;
+  task.async_wait(net::bind_cancellation_slot(of_first.slot(), into(first)));
+  task.async_wait(net::bind_cancellation_slot(of_second.slot(), into(second)));
+  CHECK(second.calls == 0); // not completed inside the call
+  CHECK_FALSE(of_second.slot().has_handler());
+  SECTION("both while it runs, another one after its end") {
+    REQUIRE(run_until(io, [&] { return second.calls != 0; }));
+    CHECK(first.calls == 0);
+    of_second.emit(net::cancellation_type::terminal);
+    task.async_wait(into(third));
+    shared->go.add();
+    REQUIRE(run_all(io));
+    task.async_wait(into(after));
+    net::co_spawn(io, std::move(task), into(awaited));
+    REQUIRE(run_all(io));
+    CHECK(first.value == 1);
+    CHECK(third.failed_with(errc::already_awaited));
+    CHECK(after.failed_with(errc::already_awaited));
+    CHECK(awaited.failed_with(errc::already_awaited));
+    CHECK(second.as<coproc::pool_error>());
+    CHECK(second.text().find("can be awaited once") != std::string::npos);
+  }
+  SECTION("the first still cancels the call") {
+    REQUIRE(shared->started.await(1));
+    of_first.emit(net::cancellation_type::terminal);
+    REQUIRE(run_all(io));
+    CHECK(first.aborted());
+  }
+  SECTION("the task is destroyed, and its call goes on for the first") {
+    { const auto dropped = std::move(task); }
+    shared->go.add();
+    REQUIRE(run_all(io));
+    CHECK(first.value == 1);
+  }
+  CHECK(second.failed_with(errc::already_awaited));
+}
+
 TEST_CASE("tasks combine with &&, ||, co_spawn, gather and with_timeout") {
   using namespace net::experimental::awaitable_operators;
   const leak_audit audit;

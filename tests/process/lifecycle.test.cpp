@@ -133,7 +133,7 @@ TEST_CASE("a task that has not begun within its queue_timeout ends with that, an
   CHECK(patient.succeeded());
 }
 
-TEST_CASE("an idempotent task is run again when its worker dies; another one is not, and the error says why") {
+TEST_CASE("an idempotent task is run again when its worker dies, max_retries times; for another one that is refused") {
   const leak_audit audit;
   shared.reset();
   net::io_context io(1);
@@ -151,9 +151,37 @@ TEST_CASE("an idempotent task is run again when its worker dies; another one is 
   shared.reset();
   start(refused, pool.with({.max_retries = 5}), die_twice);
   REQUIRE(run_all(io));
-  CHECK(refused.failed_with(errc::worker_lost));
-  CHECK(refused.text().find("not retried") != std::string::npos);
-  CHECK(shared->ran.get() == 1);
+  CHECK(refused.calls == 1);
+  CHECK(refused.as<std::invalid_argument>());
+  CHECK(refused.text().find("max_retries is 5") != std::string::npos);
+  CHECK(refused.text().find("coproc::retry::idempotent") != std::string::npos);
+  CHECK(shared->ran.get() == 0);
+}
+
+TEST_CASE("a task that had not begun when its worker died moves by itself and runs once; the one that ran is lost") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  ending<void> dies;
+  std::vector<ending<void>> behind(8); // in the ring of the worker that dies, and in the queue
+  start(
+      dies, pool, +[] {
+        shared->started.add();
+        shared->go.await(1);
+        ::raise(SIGKILL);
+      });
+  REQUIRE(shared->started.await(1));
+  for (int i = 0; i < 8; ++i) start(behind[static_cast<std::size_t>(i)], pool, note, i);
+  REQUIRE(run_until(io, [&] { return pool.stats().queued < 8; })); // some are in the ring
+  shared->go.add();
+  REQUIRE(run_all(io));
+  CHECK(dies.failed_with(errc::worker_lost));
+  CHECK(dies.text().find("while it ran this task") != std::string::npos);
+  for (const auto& e : behind) CHECK(e.succeeded());
+  CHECK(shared->ran.get() == 8);
+  CHECK(pool.stats().counters.moved > 0);
+  CHECK(pool.stats().counters.retried == 0);
 }
 
 TEST_CASE("tasks of higher priority overtake") {
@@ -185,7 +213,7 @@ TEST_CASE("tasks with one key share a worker and what it remembers") {
   CHECK(used.size() == 3);
 }
 
-// tests/net/resolve_options has each value; these are about how a call is refused.
+// tests/front/options_check has each value; these are about how a call is refused.
 TEST_CASE("a call with impossible options ends with the reason, never inside the initiating function") {
   const leak_audit audit;
   net::io_context io(1);
@@ -203,6 +231,7 @@ TEST_CASE("a call with impossible options ends with the reason, never inside the
   rejected({.soft_timeout = duration(-1)}, "soft_timeout");
   rejected({.timeout = seconds(1), .soft_timeout = seconds(1)}, "soft_timeout");
   rejected({.max_retries = -1}, "max_retries");
+  rejected({.max_retries = 1}, "retry::idempotent");
   rejected({.priority = 11}, "priority");
 }
 
@@ -471,7 +500,7 @@ TEST_CASE("an initializer that throws, crashes or hangs ends in worker_start_fai
   if (kind == 0) options.initializer = [] { throw std::runtime_error("no"); };
   if (kind == 1) options.initializer = [] { ::raise(SIGSEGV); };
   if (kind == 2) {
-    options.start_timeout = seconds(2);
+    options.start_timeout = milliseconds(300);
     options.initializer = [] {
       for (;;) ::pause();
     };
@@ -484,7 +513,7 @@ TEST_CASE("an initializer that throws, crashes or hangs ends in worker_start_fai
   CHECK(e.text().find("initialize") != std::string::npos);
 }
 
-// tests/net/resolve_options has what is refused, and the values in between.
+// tests/front/options_check has what is refused, and the values in between.
 TEST_CASE("pools at the limits of their options work") {
   const leak_audit audit;
   net::io_context io(1);

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // Who may be destroyed when: pool and context in either order with tasks in every state, inside handlers, on strands, with
 // several threads. Handlers run once, posted, or are destroyed uninvoked; destruction is bounded; nothing is left.
+#include "support/in_child.hpp"
 #include "support/run.hpp"
+
+#include <coproc/argument_array.hpp>
 
 #include <asio/experimental/awaitable_operators.hpp>
 
@@ -9,6 +12,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <sys/mman.h>
 #include <thread>
 #include <vector>
 
@@ -591,6 +595,47 @@ TEST_CASE("the pool may be destroyed on one thread while others run its context 
   }
 }
 
+// Whatever others do with the pool meanwhile either completes, on executors that still exist, or is destroyed.
+TEST_CASE("the context may be destroyed on one thread while others call its pool, wait for tasks and shut it down") {
+  const leak_audit audit;
+  for (int round = 0; round < 20; ++round) {
+    CAPTURE(round);
+    shared.reset();
+    std::optional<net::io_context> io(std::in_place);
+    std::optional<coproc::process_pool> pool;
+    if (round % 2 == 0)
+      pool.emplace(*io, coproc::pool_options{.max_workers = 1, .kill_grace = milliseconds(200)});
+    else
+      pool.emplace(net::make_strand(*io), coproc::pool_options{.max_workers = 1, .kill_grace = milliseconds(200)});
+    std::atomic<int> turns{0};
+    std::atomic<bool> gone{false};
+    const auto handler = std::make_shared<std::atomic<int>>(0);
+    const auto use = [&](bool shut_down) {
+      net::io_context own(1);
+      const auto here = [&](auto f) { return net::bind_executor(own, std::move(f)); };
+      while (!gone) {
+        coproc::async_run(*pool, coproc::work(identity, 1), here([handler](std::exception_ptr, int) { ++*handler; }));
+        coproc::async_run(*pool, coproc::work(identity, 2), [handler](std::exception_ptr, int) { ++*handler; });
+        auto task = pool->submit(identity, 3);
+        task.async_wait(here([handler](std::exception_ptr, int) { ++*handler; }));
+        if (shut_down && turns > 20)
+          pool->async_shutdown(coproc::unlimited, here([handler](std::exception_ptr) { ++*handler; }));
+        ++turns;
+        own.poll();
+      }
+      own.restart();
+      own.run();
+    };
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 2; ++i) threads.emplace_back(use, round % 4 < 2);
+    REQUIRE(run_until(*io, [&] { return turns > 20 + round && *handler > 0; }));
+    io.reset();
+    gone = true;
+    for (auto& t : threads) t.join();
+    CHECK(handler.use_count() == 1);
+  }
+}
+
 TEST_CASE("pools one after another and two at once do not disturb each other") {
   const leak_audit audit;
   shared.reset();
@@ -629,6 +674,27 @@ TEST_CASE("two pools on two contexts: destroying one context leaves the other po
   shared->go.add();
   REQUIRE(run_all(io));
   CHECK(running.succeeded());
+}
+
+TEST_CASE("a call that outlives its pool may be dropped in a forked copy, where its memory may be somebody else's by now") {
+  const leak_audit audit;
+  const std::size_t bytes = GENERATE(std::size_t{3}, std::size_t{3000}); // in the call itself, in a segment
+  net::io_context io(1);
+  std::optional<coproc::process_pool> pool(std::in_place, io, coproc::pool_options{.max_workers = 1});
+  const auto segment = reinterpret_cast<std::uintptr_t>(coproc::argument_array<char>(*pool, 4000).data());
+  std::optional<net::awaitable<std::size_t>> call(
+      coproc::run_in_executor(*pool, [](const std::string& s) { return s.size(); }, std::string(bytes, 'x')));
+  pool.reset();
+  check_in_child([&] {
+    // No segment is mapped in a copy: its place is free.
+    void* const place = reinterpret_cast<void*>(segment & ~std::uintptr_t{4095});
+    void* const mine = ::mmap(place, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    expect(mine == place, "the segment is mapped in the copy");
+    auto& byte = *static_cast<volatile char*>(mine);
+    byte = 1;
+    call.reset();
+    expect(byte == 1, "somebody else's memory was unmapped");
+  });
 }
 
 TEST_CASE("a hundred pools leave no slope") {

@@ -3,6 +3,8 @@
 // many of them at once, compared byte for byte.
 #include "support/run.hpp"
 
+#include <coproc/argument_array.hpp>
+
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -245,6 +247,34 @@ TEST_CASE("large results may be held by slow handlers while the worker goes on")
     REQUIRE(kept[i].size() == 1);
     CHECK((kept[i][0] == pattern(800'000, i)));
   }
+}
+
+TEST_CASE("arguments arrive byte for byte while the memory of earlier ones is dropped at every return") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 2, .max_warm_bytes = 1});
+  constexpr std::size_t clients = 6, each = 300;
+  // Of both kinds, and of all sizes of blocks in turn: what has come back drives out what came back before.
+  const auto both = +[](std::span<const std::uint8_t> copied, std::span<const std::uint8_t> lent) {
+    return checksum(copied) ^ 31 * checksum(lent);
+  };
+  const auto client = [&](std::size_t seed, int& right) -> net::awaitable<void> {
+    std::mt19937_64 random(seed);
+    for (std::size_t i = 0; i != each; ++i) {
+      const bytes copied = pattern(300 + random() % (std::size_t{1} << (8 + random() % 9)), random());
+      const bytes in_array = pattern(300 + random() % (std::size_t{1} << (8 + random() % 9)), random());
+      coproc::argument_array<std::uint8_t> lent(pool, in_array.size());
+      std::ranges::copy(in_array, lent.begin());
+      const auto sum = co_await coproc::run_in_executor(pool, both, copied, lent);
+      right += sum == (checksum(copied) ^ 31 * checksum(in_array));
+    }
+  };
+  int right = 0;
+  std::vector<ending<void>> endings(clients);
+  for (std::size_t c = 0; c != clients; ++c) net::co_spawn(io, client(c, right), into(endings[c]));
+  REQUIRE(run_all(io));
+  for (const auto& e : endings) CHECK(e.succeeded());
+  CHECK(right == static_cast<int>(clients * each));
 }
 
 TEST_CASE("ten thousand mixed tasks from several threads, 0 to 8 MiB each, are compared byte for byte") {

@@ -5,6 +5,7 @@
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
+#include <coproc/shm/result_file.hpp>
 #include <coproc/result_view.hpp>
 #include <coproc/thread_bridge.hpp>
 

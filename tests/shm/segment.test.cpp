@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// Argument segments: blocks are distinct, reused warm, given back when too much is idle, and nobody but the front
-// end's own mapping can write them. Front end only.
+// Argument segments: blocks are distinct, reused warm, given back when too much is idle, ids are used again, and nobody
+// but the front end's own mapping can write them. Front end only.
 #include <coproc/shm/segment.hpp>
 
 #include <catch2/catch.hpp>
 
+#include <cstring>
 #include <fcntl.h>
 #include <random>
+#include <set>
 #include <string>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -18,9 +20,31 @@ using namespace coproc::shm;
 
 namespace {
 
-std::shared_ptr<segment_pool> make_pool(std::size_t warm_bytes = std::size_t{256} << 20) {
-  return std::make_shared<segment_pool>(warm_bytes);
+template <class... A>
+std::shared_ptr<segment_pool> make_pool(A... a) {
+  return std::make_shared<segment_pool>(a...);
 }
+
+/// A block whose first bytes count as written, all that were asked for where `used_bytes` is not given.
+argument_block used(segment_pool& pool, std::size_t bytes, std::size_t used_bytes = 0) {
+  argument_block block = pool.allocate(bytes);
+  block.set_used(used_bytes != 0 ? used_bytes : bytes);
+  return block;
+}
+
+/// No descriptor can be opened during its lifetime.
+class descriptors_used_up {
+public:
+  descriptors_used_up() {
+    ::getrlimit(RLIMIT_NOFILE, &before_);
+    const rlimit none{0, before_.rlim_max};
+    ::setrlimit(RLIMIT_NOFILE, &none);
+  }
+  ~descriptors_used_up() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+private:
+  rlimit before_{};
+};
 
 /// Lowers RLIMIT_FSIZE for its lifetime.
 class file_size_limited {
@@ -107,25 +131,120 @@ TEST_CASE("live blocks never overlap, whatever comes and goes") {
   }
 }
 
-TEST_CASE("idle segments above the warm budget are dropped, named once, and their blocks outlive nothing") {
-  const auto pool = make_pool(std::size_t{3} << 20);
-  std::vector<argument_block> blocks;
-  for (int i = 0; i != 3; ++i) {
-    blocks.push_back(pool->allocate(std::size_t{64} << 20)); // one block a segment
-    blocks.back().set_used(std::size_t{2} << 20);
-  }
-  REQUIRE(pool->segment_count() == 3);
-  const auto second = blocks[1].owner().id(), third = blocks[2].owner().id();
-  blocks[0].reset();
-  CHECK(pool->take_dropped().empty()); // 2 MiB idle
-  blocks[1].reset();
-  CHECK(pool->take_dropped() == std::vector<std::uint32_t>{second});
+TEST_CASE("the segment used last stays warm whatever its size") {
+  const auto pool = make_pool();
+  constexpr std::size_t bytes = std::size_t{300} << 20; // more than stays warm
+  auto first = pool->allocate(bytes);
+  const std::byte* const where = first.data();
+  first.set_used(bytes);
+  first.reset();
+  CHECK(pool->segment_count() == 1);
   CHECK(pool->take_dropped().empty());
-  CHECK(pool->segment_count() == 2);
+  for (int i = 0; i != 3; ++i) {
+    auto again = pool->allocate(bytes);
+    CHECK(again.data() == where);
+    again.set_used(bytes);
+  }
+  CHECK(pool->take_dropped().empty());
+}
+
+TEST_CASE("small segments that come back do not drive out a large one") {
+  const auto pool = make_pool();
+  constexpr std::size_t bytes = std::size_t{300} << 20;
+  auto large = used(*pool, bytes);
+  const std::byte* const where = large.data();
+  large.reset();
+  for (const std::size_t small : {1'000u, 2'000u, 10'000'000u}) used(*pool, small).reset();
+  CHECK(pool->take_dropped().empty());
+  CHECK(pool->allocate(bytes).data() == where);
+}
+
+TEST_CASE("what was used longest ago is dropped when more than the warm bytes lie besides the largest") {
+  constexpr std::size_t mib = std::size_t{1} << 20;
+  const auto pool = make_pool(3 * mib);
+  std::vector<argument_block> blocks;
+  for (int i = 0; i != 5; ++i) blocks.push_back(used(*pool, 64 * mib, 2 * mib)); // one block a segment
+  REQUIRE(pool->segment_count() == 5);
+  std::vector<std::uint64_t> serials;
+  for (const auto& b : blocks) serials.push_back(b.owner().serial());
+  blocks[3].reset();
+  blocks[1].reset();
+  CHECK(pool->take_dropped().empty()); // 2 MiB, besides as many
+  blocks[0].reset();
+  CHECK(pool->take_dropped() == std::vector{serials[3]});
+  CHECK(pool->take_dropped().empty()); // each is named once
+  blocks[4].set_used(10 * mib);
+  blocks[4].reset();
+  CHECK(pool->take_dropped() == std::vector{serials[1]}); // 4 MiB besides 10
   blocks[2].reset();
-  CHECK(pool->take_dropped() == std::vector<std::uint32_t>{third});
-  const auto fresh = pool->allocate(std::size_t{100} << 20);
-  CHECK(fresh.owner().id() > third); // ids are never used again
+  CHECK(pool->take_dropped() == std::vector{serials[0]});
+  CHECK(pool->segment_count() == 2);
+}
+
+TEST_CASE("several segments are dropped at once, and all of them are named") {
+  const auto pool = make_pool(1'000'000);
+  std::vector<std::uint64_t> small;
+  std::vector<argument_block> blocks;
+  for (const std::size_t bytes : {2'000u, 4'000u, 8'000u, 16'000u}) blocks.push_back(used(*pool, bytes));
+  for (auto& b : blocks) {
+    small.push_back(b.owner().serial());
+    b.reset();
+  }
+  auto large = used(*pool, std::size_t{64} << 20), larger = used(*pool, std::size_t{128} << 20);
+  large.reset();
+  CHECK(pool->take_dropped().empty());
+  small.push_back(pool->allocate(std::size_t{64} << 20).owner().serial());
+  larger.reset();
+  CHECK(pool->take_dropped() == small);
+  CHECK(pool->segment_count() == 1);
+}
+
+TEST_CASE("ids of dropped segments are used again, for many more segments than there are ids") {
+  const auto pool = make_pool(1, 2);
+  std::uint64_t last_serial = 0;
+  for (int i = 0; i != 1000; ++i) {
+    auto block = used(*pool, i % 2 == 0 ? 2'000 : 5'000); // drives the other size out when it comes back
+    CHECK(block.owner().id() >= 1);
+    CHECK(block.owner().id() <= 2);
+    CHECK(block.owner().serial() > last_serial);
+    last_serial = block.owner().serial();
+    CHECK(block.data()[0] == std::byte{0}); // other memory than before
+    std::memset(block.data(), 1, block.capacity());
+  }
+  CHECK(last_serial == 1000);
+  CHECK(pool->take_dropped().size() == 999);
+}
+
+TEST_CASE("no two segments have the same id, and when all ids are in use that is an error which passes") {
+  const auto pool = make_pool(1, 3);
+  auto a = used(*pool, 2'000), b = used(*pool, 4'000), c = used(*pool, 8'000);
+  CHECK(std::set{a.owner().id(), b.owner().id(), c.owner().id()} == std::set<std::uint32_t>{1, 2, 3});
+  try {
+    static_cast<void>(pool->allocate(16'000));
+    FAIL("no exception");
+  } catch (const pool_error& e) {
+    CHECK(e.code() == os::system_code(EOVERFLOW));
+  }
+  CHECK(pool->allocate(3'000)); // of a segment that is there
+  const std::uint32_t free = b.owner().id();
+  b.reset();
+  c.reset(); // drives b's out
+  CHECK(used(*pool, 16'000).owner().id() == free);
+}
+
+TEST_CASE("a segment that the system refuses takes no id with it") {
+  const auto pool = make_pool(1, 1);
+  for (int i = 0; i != 3; ++i) {
+    net::error_code why;
+    try {
+      const descriptors_used_up none;
+      static_cast<void>(pool->allocate(2'000));
+    } catch (const pool_error& e) {
+      why = e.code();
+    }
+    CHECK(why == os::system_code(EMFILE));
+  }
+  CHECK(pool->allocate(2'000).owner().id() == 1);
 }
 
 TEST_CASE("a pool that is gone is kept alive by its blocks") {
@@ -194,7 +313,8 @@ TEST_CASE("sizes that no memory has are an error") {
 }
 
 TEST_CASE("threads allocate and give back at once") {
-  const auto pool = make_pool(std::size_t{4} << 20);
+  const bool with_drops = GENERATE(false, true);
+  const auto pool = with_drops ? make_pool(1, 8) : make_pool(); // more ids than there are sizes of blocks
   std::atomic<int> broken{0};
   std::vector<std::thread> threads;
   for (unsigned n = 0; n != 4; ++n)
@@ -210,6 +330,10 @@ TEST_CASE("threads allocate and give back at once") {
           if (block.data()[k] != static_cast<std::byte>(n + 1)) ++broken;
       }
     });
+  std::size_t dropped = 0;
+  for (int i = 0; i != 400; ++i) dropped += pool->take_dropped().size();
   for (auto& t : threads) t.join();
+  dropped += pool->take_dropped().size();
+  CHECK((dropped != 0) == with_drops);
   CHECK(broken == 0);
 }

@@ -5,8 +5,8 @@
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
-#include <coproc/pool/worker_context.hpp>
 #include <coproc/shm/slot.hpp>
+#include <coproc/worker/context.hpp>
 
 #include <csignal>
 #include <cstdlib>
@@ -38,7 +38,9 @@ int identity(int n) { return n; }
 
 // ---- what a worker can reach
 
-shm::mailbox& own_mailbox() { return const_cast<shm::mailbox&>(*coproc::pool::this_worker_context.mailbox); }
+using coproc::detail::worker::this_worker_context;
+shm::mailbox& own_mailbox() { return const_cast<shm::mailbox&>(*this_worker_context.mailbox); }
+std::uint64_t own_seq() { return this_worker_context.running.load() - 1; }
 
 std::span<std::byte> own_result_file() {
   std::ifstream maps("/proc/self/maps");
@@ -75,7 +77,7 @@ void scribble(std::uint64_t seed) {
   auto* const words = reinterpret_cast<std::atomic<std::uint64_t>*>(&m);
   const auto file = own_result_file().first(std::size_t{64} << 10);
   while (!shared->stop) {
-    const std::uint64_t seq = (coproc::pool::this_worker_context.running.load() - 1);
+    const std::uint64_t seq = own_seq();
     shm::slot& s = m.at(seq + random() % 3);
     switch (random() % 6) {
     case 0: s.state.store(shm::pack(seq + random() % 3, static_cast<shm::slot_state>(random() % 6))); break;
@@ -258,8 +260,8 @@ enum class trick {
 };
 
 void flip(trick how) {
-  shm::slot& s = own_mailbox().at((coproc::pool::this_worker_context.running.load() - 1));
-  const std::uint64_t seq = (coproc::pool::this_worker_context.running.load() - 1);
+  const std::uint64_t seq = own_seq();
+  shm::slot& s = own_mailbox().at(seq);
   shared->started.add();
   shared->go.await(1); // the front end has seen RUNNING
   using shm::slot_state;
@@ -324,7 +326,7 @@ TEST_CASE("DONE that is said twice counts once") {
   start(
       liar, pool, +[] {
         // After this task's end its slot is set to DONE again, and again whenever it is something else.
-        std::thread([&m = own_mailbox(), seq = (coproc::pool::this_worker_context.running.load() - 1)] {
+        std::thread([&m = own_mailbox(), seq = own_seq()] {
           shared->started.add();
           shared->go.await(1);
           const auto done = shm::pack(seq, shm::slot_state::done);

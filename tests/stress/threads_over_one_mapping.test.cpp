@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
 // The shipped worker loop on threads and the shipped dispatcher over the same mappings, with sleeping, waking,
 // doorbells and revocations, at full speed: ThreadSanitizer cannot see across processes. Two threads submit and
-// cancel under a mutex, as net/pool_core.hpp has it; a third drains and sleeps on an epoll. A wake-up that is lost
+// cancel under a mutex, as front/pool_impl.hpp has it; a third drains and sleeps on an epoll. A wake-up that is lost
 // shows as a wait that times out.
-#include <coproc/pool/dispatcher.hpp>
-#include <coproc/pool/record_store.hpp>
-#include <coproc/pool/worker_loop.hpp>
+#include <coproc/front/dispatcher.hpp>
+#include <coproc/front/record_handler.hpp>
+#include <coproc/worker/loop.hpp>
 
 #include <coproc/os/epoll.hpp>
 
+#include "front/fake_engine.hpp"
 #include "support/sanitized.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,6 +20,8 @@
 #include <thread>
 
 using namespace coproc;
+using coproc::testing::fake_engine;
+namespace front = coproc::detail::front;
 using namespace std::chrono_literals;
 
 namespace {
@@ -27,37 +30,40 @@ constexpr std::uint64_t tasks_per_submitter = testing::sanitized ? 75'000 : 200'
 constexpr std::size_t large_result = 700;
 
 // The argument is the task's number; the result its triple, sometimes followed by enough to leave the slot.
-coproc::detail::outcome triple(std::span<const std::byte> arguments, writer& w) {
+void triple(std::span<const std::byte> arguments, writer& w) {
   std::uint64_t n;
   std::memcpy(&n, arguments.data(), sizeof n);
   const std::uint64_t result = 3 * n;
   w.put_bytes(&result, sizeof result);
   if (n % 5 == 0) std::memset(w.claim(large_result), static_cast<int>(n % 256), large_result);
-  return coproc::detail::outcome::value;
 }
 
 // Kept where a pool keeps the handler.
-std::uint64_t& number_of(pool::task_record& t) { return *reinterpret_cast<std::uint64_t*>(t.near_handler); }
+std::uint64_t& number_of(front::task_record& t) { return *reinterpret_cast<std::uint64_t*>(t.near_handler); }
 
-struct bell_policy {
+struct bell_only final : detail::worker::environment {
+  explicit bell_only(int bell) : eventfd(bell) {}
+
+  void ring() noexcept override { os::ring(eventfd); }
+  std::span<const std::byte> segment(std::uint32_t) override { return {}; }
+  void read_orders(std::uint64_t) override {}
+  void leave() noexcept override { std::abort(); }
+  void before_sleep() noexcept override {}
+
   int eventfd;
-  void ring() { os::ring(eventfd); }
-  std::span<const std::byte> segment(std::uint32_t) { return {}; }
-  void read_orders(std::uint64_t) {}
-  void leave() { std::abort(); }
-  void before_sleep() {}
 };
 
-struct no_processes {
+struct no_processes final : front::effects {
+  void signal(front::worker_record&, int) noexcept override { ++signals; }
+  void dismiss(front::worker_record&) noexcept override { ++signals; }
+  void server_hangs() noexcept override { ++signals; }
+  std::uint64_t private_bytes(const front::worker_record&) const noexcept override { return 0; }
+  void request_start(unsigned) override { ++signals; }
+  void forget_starts() noexcept override {}
+  int send_segment(front::worker_record&, const shm::argument_block&) noexcept override { return 0; }
+  void retire(std::unique_ptr<front::worker_record>) noexcept override { ++signals; }
+
   int signals = 0;
-  void signal(pool::worker_record&, int) { ++signals; }
-  void dismiss(pool::worker_record&) { ++signals; }
-  void server_hangs() { ++signals; }
-  std::uint64_t private_bytes(const pool::worker_record&) const { return 0; }
-  void request_start(unsigned) { ++signals; }
-  void forget_starts() {}
-  int send_segment(pool::worker_record&, const shm::argument_block&) { return 0; }
-  void retire(std::unique_ptr<pool::worker_record>) { ++signals; }
 };
 
 /// One worker thread and the memory that it shares with the front end.
@@ -66,16 +72,16 @@ public:
   static constexpr std::size_t file_bytes = 64 * 1024;
 
   explicit thread_worker(std::chrono::nanoseconds spin)
-      : eventfd_(os::make_eventfd()), policy_{eventfd_.get()}, spin_(spin) {
-    memory_ = std::make_shared<pool::worker_memory>();
+      : eventfd_(os::make_eventfd()), around_(eventfd_.get()), spin_(spin) {
+    memory_ = std::make_shared<front::worker_memory>();
     const auto mailbox = os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes);
     memory_->mailbox_map = os::mapping(mailbox.get(), shm::mailbox_bytes, os::access::read_write);
     results_fd_ = os::make_memfd("coproc-test-results", file_bytes);
     memory_->results_map = os::mapping(results_fd_.get(), file_bytes, os::access::read_write); // the one that both use
   }
 
-  std::unique_ptr<pool::worker_record> record(unsigned index) const {
-    return std::make_unique<pool::worker_record>(index, index + 1, memory_, 4096);
+  std::unique_ptr<front::worker_record> record(unsigned index) const {
+    return std::make_unique<front::worker_record>(index, index + 1, memory_, 4096);
   }
   int eventfd() const { return eventfd_.get(); }
 
@@ -83,20 +89,20 @@ public:
     thread_ = std::thread([this] {
       auto& m = memory_->mailbox();
       m.worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized));
-      pool::worker_context context;
+      detail::worker::worker_context context;
       context.mailbox = &m;
-      pool::worker_loop<bell_policy> loop(
+      detail::worker::worker_loop<> loop(
           m, shm::result_space(memory_->results_map.data(), file_bytes, results_fd_.get(), m.parent.freed), 4096,
-          context, policy_, spin_);
+          context, around_, spin_);
       loop.run();
     });
   }
   void join() { thread_.join(); }
 
 private:
-  std::shared_ptr<pool::worker_memory> memory_;
+  std::shared_ptr<front::worker_memory> memory_;
   os::unique_fd results_fd_, eventfd_;
-  bell_policy policy_;
+  bell_only around_;
   std::chrono::nanoseconds spin_;
   std::thread thread_;
 };
@@ -104,7 +110,7 @@ private:
 class front_end {
 public:
   front_end(unsigned workers, std::chrono::nanoseconds spin)
-      : interrupt_(os::make_eventfd()), d_({.max_workers = workers, .max_queue = 300}, policy_),
+      : interrupt_(os::make_eventfd()), d_({.max_workers = workers, .max_queue = 300}, effects_),
         endings_(2 * tasks_per_submitter + 1) {
     epoll_.add(interrupt_.get(), EPOLLIN | EPOLLET, 0);
     for (unsigned i = 0; i != workers; ++i) {
@@ -121,13 +127,13 @@ public:
                                 std::thread([&] { submit_all(1 + tasks_per_submitter, seed + 1); })};
     drain_all();
     for (auto& t : submitters) t.join();
-    d_.each_worker([](pool::worker_record& w) { w.request_shutdown(); });
+    d_.each_worker([](front::worker_record& w) { w.request_shutdown(); });
     for (auto& w : workers_) w->join();
   }
 
   std::uint64_t completed = 0, values = 0, aborted = 0, sleeps = 0, wrong = 0;
   bool hung = false;
-  int signals() const { return policy_.signals; }
+  int signals() const { return effects_.signals; }
   std::uint64_t outstanding() const { return d_.outstanding(); }
 
 private:
@@ -137,7 +143,7 @@ private:
     for (auto* m : list) shm::waker::wake(*m);
   }
   void flush(wakes& list) {
-    d_.waking().flush(false, [&](pool::worker_record& w) { list.push_back(&w.mailbox()); });
+    d_.waking().flush(false, [&](front::worker_record& w) { list.push_back(&w.mailbox()); });
   }
 
   void submit_all(std::uint64_t first, unsigned seed) {
@@ -147,7 +153,7 @@ private:
       if (random() % 2000 == 0)
         std::this_thread::sleep_for(std::chrono::microseconds(random() % 300)); // others fall asleep
       ++unfinished_;
-      pool::task_record& t = records_.acquire();
+      front::task_record& t = records_.acquire();
       t.call = {reinterpret_cast<std::uint64_t>(&triple), 0, sizeof n};
       std::memcpy(t.bytes, &n, sizeof n);
       number_of(t) = n;
@@ -164,8 +170,8 @@ private:
       list.clear();
       {
         std::lock_guard lock(mutex_);
-        d_.cancel(t, ticket, random() % 2 ? pool::cancel_strength::total : pool::cancel_strength::partial,
-                  pool::clock_now());
+        d_.cancel(t, ticket, random() % 2 ? front::cancel_strength::total : front::cancel_strength::partial,
+                  os::clock_now());
         after_change(list);
       }
       wake(list);
@@ -173,21 +179,21 @@ private:
   }
 
   void after_change(wakes& list) {
-    d_.pump(pool::clock_now());
+    d_.pump(os::clock_now());
     flush(list);
     if (armed_ && !d_.completed().empty()) os::ring(interrupt_.get());
   }
 
   void drain_all() {
     while (completed != 2 * tasks_per_submitter && !hung) {
-      pool::task_list done;
+      front::task_list done;
       wakes list;
       bool sleep = false;
       {
         std::lock_guard lock(mutex_);
         armed_ = false;
         d_.waking().disarm();
-        const auto now = pool::clock_now();
+        const auto now = os::clock_now();
         const std::size_t moved = d_.drain(64, now);
         d_.tick(now);
         d_.pump(now);
@@ -201,7 +207,7 @@ private:
         }
       }
       wake(list);
-      while (pool::task_record* t = done.pop_front()) complete(*t);
+      while (front::task_record* t = done.pop_front()) complete(*t);
       if (sleep) sleep_on_epoll();
     }
   }
@@ -211,23 +217,23 @@ private:
     int timeout_ms = 20'000;
     {
       std::lock_guard lock(mutex_);
-      if (d_.next_deadline() != pool::time_point::max()) timeout_ms = 1; // work to be moved to an idle worker
+      if (d_.next_deadline() != os::time_point::max()) timeout_ms = 1; // work to be moved to an idle worker
     }
     std::array<epoll_event, 8> events;
     if (epoll_.wait(events, timeout_ms).empty() && timeout_ms > 1) hung = hung_ = true;
   }
 
-  void complete(pool::task_record& t) {
+  void complete(front::task_record& t) {
     ++completed;
     const std::uint64_t n = number_of(t);
     if (++endings_.at(n) != 1) ++wrong;
-    if (t.outcome == pool::verdict::value) {
+    if (t.outcome == front::verdict::value) {
       ++values;
       const std::size_t length = sizeof n + (n % 5 == 0 ? large_result : 0);
       std::uint64_t result = 0;
-      if (t.result_length == length) std::memcpy(&result, t.result_bytes().data(), sizeof result);
-      if (result != 3 * n || (n % 5 == 0 && t.result_bytes()[length - 1] != static_cast<std::byte>(n % 256))) ++wrong;
-    } else if (t.outcome == pool::verdict::aborted) {
+      if (t.result_length == length) std::memcpy(&result, result_bytes(t).data(), sizeof result);
+      if (result != 3 * n || (n % 5 == 0 && result_bytes(t)[length - 1] != static_cast<std::byte>(n % 256))) ++wrong;
+    } else if (t.outcome == front::verdict::aborted) {
       ++aborted;
     } else {
       ++wrong;
@@ -239,9 +245,10 @@ private:
   os::epoll epoll_;
   os::unique_fd interrupt_;
   std::mutex mutex_;
-  no_processes policy_;
-  pool::record_store records_;
-  pool::dispatcher<no_processes> d_;
+  no_processes effects_;
+  fake_engine engine_;
+  front::record_store& records_ = engine_.records;
+  front::dispatcher d_;
   std::vector<std::unique_ptr<thread_worker>> workers_;
   std::vector<unsigned char> endings_;
   std::atomic<std::uint64_t> unfinished_{0};

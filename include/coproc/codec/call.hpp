@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: BSL-1.0
-// One call as bytes: encode_call in the front end, run_call in the worker, decode_result and decode_exception in the
-// front end again. The codec layer.
+// One call as bytes: encode_call in the front end, the entry in the worker, decode_result in the front end
+// again. The codec layer.
 #pragma once
 
 #include <coproc/codec/callable.hpp>
 #include <coproc/codec/codec.hpp>
-#include <coproc/codec/exception.hpp>
 #include <coproc/codec/far_range.hpp>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <cxxabi.h>
 #include <exception>
 #include <memory>
 #include <new>
@@ -22,12 +20,9 @@
 
 namespace coproc::detail {
 
-/// What a worker wrote into the result payload.
-enum class outcome : std::uint8_t { value = 1, exception = 2 };
-
-/// Decodes arguments, which may refer to result.far(), calls, encodes the result. Its address is what is sent to the
-/// worker.
-using entry_function = outcome (*)(std::span<const std::byte> arguments, writer& result);
+/// Decodes arguments, which may refer to result.far(), calls, encodes the result; throws what the task throws. Its address is what
+/// is sent to the worker.
+using entry_function = void (*)(std::span<const std::byte> arguments, writer& result);
 
 // The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same
 // there.
@@ -79,7 +74,7 @@ void encode_wire(writer& w, const Wire& value) {
 template <class Wire, class A>
 void encode_argument(writer& w, A&& argument) {
   if constexpr (is_argument_array<std::remove_cvref_t<A>>)
-    encode_far_range(w, {argument.memory()->place(), argument.size()});
+    encode_far_range(w, {array_access::memory_of(argument)->place, argument.size()});
   else
     as_wire<Wire>(static_cast<A&&>(argument), [&w](const Wire& value) { encode_wire<Wire>(w, value); });
 }
@@ -204,22 +199,8 @@ struct entry;
 
 template <class F, class... P>
 struct entry<F, type_list<P...>> {
-  // A forced unwind has no object, which UBSan would report where it is caught by reference.
-  __attribute__((no_sanitize("null"))) static outcome run(std::span<const std::byte> arguments, writer& result) {
-    try {
-      run(arguments, result, std::index_sequence_for<P...>());
-      return outcome::value;
-    }
-#if defined(__GLIBCXX__)
-    catch (abi::__forced_unwind&) { // pthread_exit, pthread_cancel
-      throw;
-    }
-#endif
-    catch (...) {
-      result.rewind();
-      encode_exception(result);
-      return outcome::exception;
-    }
+  static void run(std::span<const std::byte> arguments, writer& result) {
+    run(arguments, result, std::index_sequence_for<P...>());
   }
 
 private:
@@ -247,14 +228,7 @@ private:
 template <class F, class... A>
 inline constexpr entry_function entry_of = &entry<F, typename call_traits<F, A...>::passed>::run;
 
-/// Runs in the worker what encode_call<F, A...> encoded. Every C++ exception, also one from decoding or encoding,
-/// becomes outcome::exception with an encoded exception in result; only a forced unwind (pthread_exit) passes.
-template <class F, class... A>
-outcome run_call(std::span<const std::byte> arguments, writer& result) {
-  return entry_of<F, A...>(arguments, result);
-}
-
-/// The value of outcome::value. Throws bad_payload if the bytes are not exactly one R.
+/// The value that a task returned. Throws bad_payload if the bytes are not exactly one R.
 template <class R>
 R decode_result(std::span<const std::byte> bytes, far_memory* far = nullptr) {
   reader r(bytes, far);

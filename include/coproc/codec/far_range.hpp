@@ -24,6 +24,14 @@ inline constexpr bool is_argument_array = false;
 template <class T>
 inline constexpr bool is_argument_array<argument_array<T>> = true;
 
+/// What coproc itself needs of an argument_array.
+struct array_access {
+  template <class Array>
+  static const auto& memory_of(const Array& a) noexcept {
+    return a.memory_;
+  }
+};
+
 /// Stands where the number of elements stands otherwise. No range is that long, so only a reader that is about to refuse
 /// a length has to look for it: the others pay nothing.
 inline constexpr std::uint64_t far_length = std::numeric_limits<std::uint64_t>::max();

@@ -13,9 +13,12 @@ namespace coproc {
 template <class T>
 class moved_ref {
 public:
+  /// For moved(): refers to `object`.
   explicit moved_ref(T& object) noexcept : object_(std::addressof(object)) {}
 
+  /// The object, as an rvalue.
   T&& get() const noexcept { return std::move(*object_); }
+  /// Moves from the object.
   operator T() const { return std::move(*object_); }
 
 private:

@@ -30,6 +30,7 @@ public:
   /// Nor may the levels together take more of the stack than this: objects that contain large arrays, for instance.
   static constexpr std::size_t max_stack_bytes = std::size_t{1} << 20;
 
+  /// Reads `bytes`, and what they refer to in `far`.
   explicit reader(std::span<const std::byte> bytes, detail::far_memory* far = nullptr) noexcept
       : begin_(bytes.data()), cursor_(bytes.data()), end_(bytes.data() + bytes.size()), far_(far),
         allowance_(4096 + 8 * std::min<std::size_t>(bytes.size(), std::size_t(1) << 56)) {}
@@ -44,6 +45,7 @@ public:
   /// Memory beside the payload that it may refer to; null: none.
   detail::far_memory* far() const noexcept { return far_; }
 
+  /// Bytes that were not taken yet.
   std::size_t remaining() const noexcept { return static_cast<std::size_t>(end_ - cursor_); }
 
   /// Throws bad_payload if bytes are left over.
@@ -52,6 +54,7 @@ public:
   }
 
   /// The next n bytes in place; after the padding that put_bytes(..., alignment) wrote.
+  /// @{
   const std::byte* take(std::size_t n) {
     if (remaining() < n) [[unlikely]]
       detail::reject("the payload is too short");
@@ -65,6 +68,7 @@ public:
     cursor_ = p + n;
     return p;
   }
+  /// @}
 
   /// Copies the next n bytes out; they are read exactly once.
   void get_bytes(void* to, std::size_t n, std::size_t alignment = 1) {
@@ -109,6 +113,7 @@ public:
   /// One level of nesting, for as long as it lives.
   class nesting {
   public:
+    /// Throws bad_payload beyond max_depth or max_stack_bytes.
     explicit nesting(reader& r) : reader_(r) {
       // Not the address of a local: AddressSanitizer keeps those on a stack of its own.
       const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));

@@ -28,6 +28,7 @@ public:
   /// or throws: pool_error(errc::payload_too_large) when there is none.
   using grow_function = void (*)(void* context, writer& w, std::size_t more_bytes);
 
+  /// Writes to [begin, begin + capacity) and, when that is full, where on_full(context, ...) puts it.
   writer(std::byte* begin, std::size_t capacity, grow_function on_full, void* context,
          detail::far_memory* far = nullptr) noexcept
       : begin_(begin), cursor_(begin), end_(begin + capacity), on_full_(on_full), context_(context), far_(far) {}
@@ -73,7 +74,9 @@ public:
   /// Memory beside the payload that it may refer to; null: none.
   detail::far_memory* far() const noexcept { return far_; }
 
+  /// Bytes written so far.
   std::size_t size() const noexcept { return static_cast<std::size_t>(cursor_ - begin_); }
+  /// Where they are now.
   std::byte* data() const noexcept { return begin_; }
 
   /// Forgets what was written; keeps the memory.

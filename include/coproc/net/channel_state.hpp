@@ -24,7 +24,7 @@ class channel_state final : public waitable_state<channel_state<T>> {
 
   struct sender : operation<void(net::error_code)>, waiter_links<sender> {
     sender(typename sender::operation::function f, T&& message) : sender::operation(f), value(std::move(message)) {}
-    static void abort(operation_ptr<sender> op) { coproc::post(std::move(op), canceled()); }
+    static void abort(operation_ptr<sender> op) { detail::post(std::move(op), canceled()); }
     T value;
   };
 
@@ -39,7 +39,7 @@ class channel_state final : public waitable_state<channel_state<T>> {
   struct receiver : operation<void(net::error_code, std::optional<T>)>, waiter_links<receiver> {
     explicit receiver(typename receiver::operation::function f) : receiver::operation(f) {}
     static void abort(operation_ptr<receiver> op) {
-      coproc::post(std::move(op), canceled(), nothing());
+      detail::post(std::move(op), canceled(), nothing());
     }
   };
 
@@ -49,7 +49,7 @@ class channel_state final : public waitable_state<channel_state<T>> {
     std::optional<T> message;
 
     void post() {
-      if (to) coproc::post(std::move(to), net::error_code(), std::move(message));
+      if (to) detail::post(std::move(to), net::error_code(), std::move(message));
     }
   };
 
@@ -79,7 +79,7 @@ public:
     take(message, relieved);
     if (!relieved) return message;
     const posting scope(*this, lock);
-    coproc::post(std::move(relieved), net::error_code());
+    detail::post(std::move(relieved), net::error_code());
     return message;
   }
 
@@ -95,7 +95,7 @@ public:
       if (!open_) error = abandoned_ ? canceled() : make_error_code(errc::channel_closed);
       return !open_ || put(message, handed_over);
     });
-    if (op) coproc::post(std::move(op), error);
+    if (op) detail::post(std::move(op), error);
     handed_over.post();
   }
 
@@ -111,8 +111,8 @@ public:
       if (abandoned_) error = canceled();
       return take(message, relieved) || !open_;
     });
-    if (relieved) coproc::post(std::move(relieved), net::error_code());
-    if (op) coproc::post(std::move(op), error, std::move(message));
+    if (relieved) detail::post(std::move(relieved), net::error_code());
+    if (op) detail::post(std::move(op), error, std::move(message));
   }
 
   void close() {
@@ -121,8 +121,8 @@ public:
     auto refused = senders_.drain();
     auto ended = receivers_.drain();
     const posting scope(*this, lock);
-    while (auto op = refused.pop_front()) coproc::post(std::move(op), make_error_code(errc::channel_closed));
-    while (auto op = ended.pop_front()) coproc::post(std::move(op), net::error_code(), nothing());
+    while (auto op = refused.pop_front()) detail::post(std::move(op), make_error_code(errc::channel_closed));
+    while (auto op = ended.pop_front()) detail::post(std::move(op), net::error_code(), nothing());
   }
 
   void abandon() {

@@ -164,7 +164,7 @@ private:
       cancel(type);
   }
 
-  void finish() { coproc::post(std::move(parent_), this->shared_from_this()); }
+  void finish() { detail::post(std::move(parent_), this->shared_from_this()); }
 
   void forward(net::cancellation_type type) {
     if (type == net::cancellation_type::none) return;

@@ -11,7 +11,7 @@
 #include <type_traits>
 #include <utility>
 
-namespace coproc {
+namespace coproc::detail {
 
 template <class Signature>
 class operation;
@@ -57,20 +57,6 @@ template <class Operation, class... Args>
 void post(operation_ptr<Operation> op, Args... args) {
   op.release()->post(std::move(args)...);
 }
-
-namespace detail {
-
-// Asio's per-thread memory cache takes the place of operator new where the handler asks for nothing in particular.
-template <class Allocator>
-struct operation_allocator {
-  using type = Allocator;
-  static const type& get(const Allocator& a) noexcept { return a; }
-};
-template <class T>
-struct operation_allocator<std::allocator<T>> {
-  using type = net::recycling_allocator<T>;
-  static type get(const std::allocator<T>&) noexcept { return type(); }
-};
 
 template <class Base, class Handler>
 class stored_operation final : public Base {
@@ -121,15 +107,12 @@ private:
   completion<Handler> completion_;
 };
 
-} // namespace detail
-
 /// Stores a handler as a Base, in memory of its associated allocator. May throw what that and Base's constructor throw.
 template <class Base, class Handler, class... BaseArgs>
 operation_ptr<Base> make_operation(Handler&& handler, const net::any_io_executor& io_ex, work_tracking tracking,
                                    BaseArgs&&... base_args) {
   static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
-  return detail::stored_operation<Base, Handler>::make(std::move(handler), io_ex, tracking,
-                                                       std::forward<BaseArgs>(base_args)...);
+  return stored_operation<Base, Handler>::make(std::move(handler), io_ex, tracking, std::forward<BaseArgs>(base_args)...);
 }
 
-} // namespace coproc
+} // namespace coproc::detail

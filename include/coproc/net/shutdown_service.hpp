@@ -12,7 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace coproc {
+namespace coproc::detail {
 
 /// An object with waiting handlers.
 class shutdown_listener {
@@ -84,4 +84,4 @@ private:
 
 using shutdown_service = basic_shutdown_service<shutdown_listener>;
 
-} // namespace coproc
+} // namespace coproc::detail

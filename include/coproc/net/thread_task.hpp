@@ -7,7 +7,7 @@
 #include <coproc/net/join.hpp>
 #include <coproc/net/operation.hpp>
 #include <coproc/net/shutdown_service.hpp>
-#include <coproc/pool/stop_flag.hpp>
+#include <coproc/worker/stop_flag.hpp>
 
 #include <atomic>
 #include <cstdint>
@@ -88,7 +88,7 @@ private:
     std::exception_ptr error;
     result value;
     try {
-      const thread_stop_scope scope(stop_requested_);
+      const worker::thread_stop_scope scope(stop_requested_);
       call(value_);
       value = result(this->shared_from_this(), std::addressof(*value_));
     } catch (...) {
@@ -96,7 +96,7 @@ private:
     }
     std::lock_guard lock(mutex_);
     phase_ = phase::over;
-    if (waiter_) coproc::post(std::move(waiter_), std::move(error), std::move(value));
+    if (waiter_) detail::post(std::move(waiter_), std::move(error), std::move(value));
   }
 
   // The strongest bit of the mask wins.
@@ -112,7 +112,7 @@ private:
     }
     if (withdrawn) phase_ = phase::over;
     if (waiter_)
-      coproc::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)),
+      detail::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)),
                    result());
     lock.unlock();
     if (withdrawn) drop_call();

@@ -23,6 +23,8 @@ template <class T>
 concept executor_or_context =
     std::convertible_to<T&, net::execution_context&> || std::convertible_to<T, net::any_io_executor>;
 
+namespace detail {
+
 template <executor_or_context T>
 net::any_io_executor executor_of(T&& where) {
   if constexpr (std::convertible_to<T&, net::execution_context&>)
@@ -137,4 +139,5 @@ private:
   shutdown_service::registration registration_;
 };
 
+} // namespace detail
 } // namespace coproc

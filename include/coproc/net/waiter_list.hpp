@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-namespace coproc {
+namespace coproc::detail {
 
 template <class Waiter>
 class waiter_list;
@@ -129,4 +129,4 @@ private:
   std::uint32_t free_ = none;
 };
 
-} // namespace coproc
+} // namespace coproc::detail

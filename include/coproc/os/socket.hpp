@@ -91,4 +91,14 @@ inline received receive_message(int socket, std::span<std::byte> buffer, bool wa
   return r;
 }
 
+/// A message as bytes: a trivially copyable struct.
+template <class Message>
+std::span<const std::byte> bytes_of(const Message& m) noexcept {
+  return {reinterpret_cast<const std::byte*>(&m), sizeof m};
+}
+template <class Message>
+std::span<std::byte> writable_bytes_of(Message& m) noexcept {
+  return {reinterpret_cast<std::byte*>(&m), sizeof m};
+}
+
 } // namespace coproc::os

@@ -2,13 +2,13 @@
 // The layout of one worker's mailbox: one sealed memfd, one incarnation, mapped by the front end and that worker alone.
 //
 //   0      worker_words    written by the worker
-//   128    parent_words    written by the front end, read by the worker when idle
+//   128    parent_words    written by the front end, read by the worker when idle, and before it looks into a segment
 //   256    doorbell_words  written by the front end, read by the worker after every task
 //   512    slot[64]        256 bytes each; the state word changes hands by the rules of slot.hpp
 //
 // Every word has one writer (but for the slot state, whose CASes decide races). The front end never reads back what it
-// wrote, and loads each worker-writable word once: memory that a worker can write is never trusted. Zero-filled memory is
-// a valid mailbox, so the memfd needs no initialisation.
+// alone writes, and loads each worker-writable word once: rule R3, docs/protocol.md. Zero-filled memory is a
+// valid mailbox, so the memfd needs no initialisation.
 #pragma once
 
 #include <atomic>

@@ -1,131 +1,67 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory for arguments that do not fit into a slot. The front end is the only allocator and the only writer: a segment is a
-// sparse memfd made after the fork server, mapped here, then sealed against every other writer; workers map it read-only, once.
+// Memory for arguments that do not fit into a slot. The front end is the only allocator and the only writer: a segment
+// is a sparse memfd made after the fork server, mapped here, then sealed against every other writer. A worker maps it
+// read-only, once; sent_segments.hpp says which ones it maps.
 //
 // A segment is cut into blocks of one power-of-two size. Being sparse, a block costs only the pages that were ever
-// touched, so rounding up is free; being reused last in, first out, it is usually warm. Any front-end thread; one mutex,
-// taken only by payloads that are larger than a slot.
+// touched, so rounding up is free. Blocks are reused last in, first out, so they are usually warm. Any front-end
+// thread; one mutex, taken only by payloads that are larger than a slot.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/os/memfd.hpp>
+#include <coproc/shm/slot.hpp>
 
-#include <algorithm>
 #include <atomic>
-#include <bit>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <mutex>
+#include <utility>
 #include <vector>
 
 namespace coproc::shm {
 
-template <class Segment>
-class basic_segment_pool;
-template <class Segment>
-class basic_argument_block;
+class segment_pool;
 
 class segment {
 public:
   /// Throws pool_error with the system's code.
-  segment(std::uint32_t id, std::size_t block_bytes, std::size_t blocks)
-      : id_(id), block_bytes_(block_bytes), fd_(os::make_memfd("coproc-arguments", block_bytes * blocks)),
-        map_(fd_.get(), block_bytes * blocks, os::access::read_write), free_(blocks), touched_(blocks) {
-    os::seal_for_readers(fd_);
-    map_.keep_from_children();
-    for (std::size_t i = 0; i != blocks; ++i) free_[i] = static_cast<std::uint32_t>(blocks - 1 - i); // 0 goes first
-  }
+  COPROC_LAZY segment(std::uint32_t id, std::uint64_t serial, std::size_t block_bytes, std::size_t blocks);
 
+  /// What tasks and workers call it by. The id of a segment that was dropped is given to another one.
   std::uint32_t id() const noexcept { return id_; }
+  /// Which segment of its pool this is. No other one ever has this number.
+  std::uint64_t serial() const noexcept { return serial_; }
   int fd() const noexcept { return fd_.get(); }
   std::size_t bytes() const noexcept { return map_.size(); }
   std::size_t block_bytes() const noexcept { return block_bytes_; }
 
 private:
-  friend class basic_segment_pool<segment>;
-  friend class basic_argument_block<segment>;
+  friend class segment_pool;
+  friend class argument_block;
+
+  bool wholly_free() const noexcept { return free_.size() == touched_.size(); }
 
   std::uint32_t id_;
+  std::uint64_t serial_;
   std::size_t block_bytes_;
   os::unique_fd fd_;
   os::mapping map_;
-  std::vector<std::uint32_t> free_;   // last in, first out
-  std::vector<std::size_t> touched_;  // per block: bytes that cost memory
+  std::vector<std::uint32_t> free_;  // last in, first out
+  std::vector<std::size_t> touched_; // per block: bytes that cost memory
   std::size_t touched_bytes_ = 0;
-};
-
-/// A template, as basic_argument_block, so that a file that makes no pool does not compile it.
-template <class Segment>
-class basic_segment_pool : public std::enable_shared_from_this<basic_segment_pool<Segment>> {
-public:
-  using block = basic_argument_block<Segment>;
-
-  /// `warm_bytes`: how much touched memory wholly free segments may keep before they are given back to the system.
-  explicit basic_segment_pool(std::size_t warm_bytes = std::size_t{256} << 20) : warm_bytes_(warm_bytes) {}
-
-  /// A block of at least `bytes`; throws pool_error (EMFILE, ENOMEM, EFBIG ...).
-  block allocate(std::size_t bytes);
-
-  /// Segments given back since the last call: workers that map them should unmap.
-  std::vector<std::uint32_t> take_dropped() {
-    std::lock_guard lock(mutex_);
-    return std::exchange(dropped_, {});
-  }
-
-  bool has_dropped() const noexcept { return dropped_any_.load(std::memory_order_relaxed); }
-  std::size_t segment_count() const {
-    std::lock_guard lock(mutex_);
-    return segments_.size();
-  }
-
-private:
-  friend block;
-
-  static constexpr std::size_t min_block = 1024;
-
-  static std::size_t blocks_for(std::size_t block_bytes) noexcept {
-    const std::size_t wanted = std::clamp<std::size_t>(block_bytes * 16, std::size_t{1} << 20, std::size_t{64} << 20);
-    const std::size_t allowed = std::min<std::uint64_t>(wanted, os::file_size_limit());
-    return std::max<std::size_t>(1, allowed / block_bytes);
-  }
-
-  Segment* with_room(std::size_t block_bytes) noexcept;
-  block take(Segment& s) noexcept;
-
-  void give_back(Segment& s, std::uint32_t index, std::size_t used) noexcept {
-    std::unique_ptr<Segment> doomed; // unmapped after the lock is gone
-    std::lock_guard lock(mutex_);
-    if (used > s.touched_[index]) {
-      s.touched_bytes_ += used - s.touched_[index];
-      s.touched_[index] = used;
-    }
-    s.free_.push_back(index);
-    if (s.free_.size() < s.touched_.size()) return;
-    std::size_t idle_bytes = 0;
-    for (const auto& each : segments_)
-      if (each->free_.size() == each->touched_.size()) idle_bytes += each->touched_bytes_;
-    if (idle_bytes <= warm_bytes_) return;
-    const auto it = std::find_if(segments_.begin(), segments_.end(), [&](const auto& p) { return p.get() == &s; });
-    dropped_.push_back(s.id_);
-    dropped_any_.store(true, std::memory_order_relaxed);
-    doomed = std::move(*it);
-    segments_.erase(it);
-  }
-
-  mutable std::mutex mutex_;
-  std::size_t warm_bytes_;
-  std::uint32_t next_id_ = 1; // 0 means inline
-  std::vector<std::unique_ptr<Segment>> segments_;
-  std::vector<std::uint32_t> dropped_;
-  std::atomic<bool> dropped_any_{false};
+  std::uint64_t freed_at_ = 0;    // when it became wholly free, in returns of that kind
+  std::unique_ptr<segment> next_; // in a list of dropped ones
 };
 
 /// A block on loan from a segment_pool; what a task's large arguments live in. Given back by its destructor.
-template <class Segment>
-class basic_argument_block {
+class argument_block {
 public:
-  basic_argument_block() = default;
-  basic_argument_block(basic_argument_block&& o) noexcept
+  argument_block() = default;
+  argument_block(argument_block&& o) noexcept
       : pool_(std::move(o.pool_)), segment_(std::exchange(o.segment_, nullptr)), index_(o.index_), used_(o.used_) {}
-  basic_argument_block& operator=(basic_argument_block&& o) noexcept {
+  argument_block& operator=(argument_block&& o) noexcept {
     if (this != &o) {
       reset();
       pool_ = std::move(o.pool_);
@@ -135,72 +71,78 @@ public:
     }
     return *this;
   }
-  ~basic_argument_block() { reset(); }
+  ~argument_block() { reset(); }
 
   explicit operator bool() const noexcept { return segment_ != nullptr; }
-  const basic_segment_pool<Segment>* pool() const noexcept { return pool_.get(); }
-  const Segment& owner() const noexcept { return *segment_; }
+  const segment_pool* pool() const noexcept { return pool_.get(); }
+  const segment& owner() const noexcept { return *segment_; }
   std::byte* data() const noexcept { return segment_->map_.data() + offset(); }
   std::size_t capacity() const noexcept { return segment_->block_bytes_; }
   std::size_t offset() const noexcept { return index_ * segment_->block_bytes_; }
   /// How far the block was written: decides how much memory it is taken to cost.
   void set_used(std::size_t bytes) noexcept { used_ = bytes; }
 
-  void reset() noexcept {
-    if (segment_ != nullptr) pool_->give_back(*segment_, index_, used_);
-    segment_ = nullptr;
-    pool_.reset();
-  }
+  COPROC_LAZY void reset() noexcept;
 
 private:
-  using segment_pool = basic_segment_pool<Segment>;
-  friend segment_pool;
+  friend class segment_pool;
 
-  basic_argument_block(std::shared_ptr<segment_pool> pool, Segment* s, std::uint32_t index) noexcept
+  argument_block(std::shared_ptr<segment_pool> pool, segment* s, std::uint32_t index) noexcept
       : pool_(std::move(pool)), segment_(s), index_(index) {}
 
   std::shared_ptr<segment_pool> pool_;
-  Segment* segment_ = nullptr;
+  segment* segment_ = nullptr;
   std::uint32_t index_ = 0;
   std::size_t used_ = 0;
 };
 
-template <class Segment>
-basic_argument_block<Segment> basic_segment_pool<Segment>::allocate(std::size_t bytes) {
-  constexpr std::size_t largest = std::size_t{1} << 62;
-  const std::size_t block_bytes = std::max(min_block, std::bit_ceil(std::min(bytes, largest)));
-  std::lock_guard lock(mutex_);
-  if (bytes <= largest)
-    if (Segment* s = with_room(block_bytes)) return take(*s);
-  const std::uint64_t limit = os::file_size_limit(); // a system call: not for blocks that are there
-  if (bytes > std::min<std::uint64_t>(limit, largest)) os::throw_errno("an argument segment larger than any file", EFBIG);
-  // Close to the limit the exact size may fit where the rounded one does not.
-  const std::size_t exact_bytes = (bytes + 4095) / 4096 * 4096;
-  const bool rounded_fits = block_bytes <= limit;
-  if (!rounded_fits)
-    if (Segment* s = with_room(exact_bytes)) return take(*s);
-  if (next_id_ > 0xfffff) os::throw_errno("a million argument segments in the life of one pool", EOVERFLOW);
-  const std::size_t size = rounded_fits ? block_bytes : exact_bytes;
-  segments_.push_back(std::make_unique<Segment>(next_id_, size, blocks_for(size)));
-  ++next_id_;
-  return take(*segments_.back());
-}
+class segment_pool : public std::enable_shared_from_this<segment_pool> {
+public:
+  static constexpr std::size_t default_warm_bytes = std::size_t{256} << 20;
 
-template <class Segment>
-Segment* basic_segment_pool<Segment>::with_room(std::size_t block_bytes) noexcept {
-  for (auto it = segments_.rbegin(); it != segments_.rend(); ++it)
-    if ((*it)->block_bytes_ == block_bytes && !(*it)->free_.empty()) return it->get();
-  return nullptr;
-}
+  /// `warm_bytes`: touched memory that wholly free segments may keep besides the largest of them. Beyond that, those
+  /// that have been free for longest are given back to the system; the one used last stays, whatever its size.
+  /// `max_segments`: how many there may be at once. Their ids are 1 to `max_segments`; 0 means inline.
+  explicit segment_pool(std::size_t warm_bytes = default_warm_bytes,
+                        std::uint32_t max_segments = packed_location::max_tag) noexcept
+      : warm_bytes_(warm_bytes), max_segments_(max_segments) {}
 
-template <class Segment>
-basic_argument_block<Segment> basic_segment_pool<Segment>::take(Segment& s) noexcept {
-  const std::uint32_t index = s.free_.back();
-  s.free_.pop_back();
-  return block(this->shared_from_this(), &s, index);
-}
+  /// A block of at least `bytes`. Throws pool_error: EMFILE, ENOMEM, EFBIG; EOVERFLOW where all ids are in use.
+  COPROC_LAZY argument_block allocate(std::size_t bytes);
 
-using segment_pool = basic_segment_pool<segment>;
-using argument_block = basic_argument_block<segment>;
+  /// The serial numbers of the segments that were given back to the system since the last call: workers that map them
+  /// should unmap. Throws std::bad_alloc; the next call has the same ones then, and more.
+  COPROC_LAZY std::vector<std::uint64_t> take_dropped();
+
+  COPROC_LAZY std::size_t segment_count() const;
+
+private:
+  friend class argument_block;
+
+  struct idle_segments {
+    std::size_t bytes_besides_largest = 0;
+    std::size_t oldest = 0; // its place in segments_
+  };
+
+  COPROC_LAZY static std::size_t blocks_for(std::size_t block_bytes) noexcept;
+  COPROC_LAZY argument_block take(segment& s) noexcept;
+  COPROC_LAZY void give_back(segment& s, std::uint32_t index, std::size_t used) noexcept;
+  COPROC_LAZY segment* with_room(std::size_t block_bytes) noexcept;
+  COPROC_LAZY segment& add(std::size_t block_bytes);
+  COPROC_LAZY idle_segments idle_besides(const segment& last_used) const noexcept;
+
+  mutable std::mutex mutex_;
+  const std::size_t warm_bytes_;
+  const std::uint32_t max_segments_;
+  std::vector<std::unique_ptr<segment>> segments_;
+  std::uint32_t ids_given_ = 0;         // 1 to this one are in use, or in free_ids_
+  std::vector<std::uint32_t> free_ids_; // has room for all that were given
+  std::uint64_t last_serial_ = 0;
+  std::uint64_t wholly_freed_ = 0;     // how often a segment became so
+  std::vector<std::uint64_t> dropped_; // has room for all segments_ besides
+  std::atomic<bool> dropped_any_{false};
+};
 
 } // namespace coproc::shm
+
+#include <coproc/shm/segment.ipp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sleeping and waking, both ways, without a lost wake-up: store, full fence, look again, on both sides (Dekker). The
-// models in tests/model/ remove each fence and each second look and find the hang.
+// Sleeping and waking, both ways, without a lost wake-up: store, full fence, look again, on both sides (Dekker). Rules
+// W1 and W2, docs/protocol.md. The models in tests/model/ remove each fence and each second look and find the hang.
 //
 // Worker sleeps:     e = epoch; sleeping = tag(e); fence; nothing to do? futex_wait(epoch, e); sleeping = 0
 // Front end wakes:   publish...; fence; sleeping == tag(its epoch)? epoch = ++its epoch; futex_wake

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// The state word of a slot and its transitions. Whoever loses a CAS has lost the race between starting, cancelling and
-// moving a task; there is no third party and no lock.
+// The state word of a slot and its transitions: rules R1 to R3, docs/protocol.md. Whoever loses a CAS has lost the race
+// between starting, cancelling and moving a task. There is no third party and no lock.
 //
-//   EMPTY --parent--> READY --worker CAS--> RUNNING --worker--> DONE --parent--> EMPTY
-//                        \--parent CAS--> REVOKED --worker acknowledges by storing DONE--/
+//   EMPTY --front end--> READY --worker CAS--> RUNNING --worker--> DONE --front end--> EMPTY
+//                           \--front end CAS--> REVOKED --worker acknowledges by storing DONE--/
 //
 // A worker executes its ring in order and acts only on its own cursor's seq. Only the front end writes EMPTY, in ring
-// order, after it has consumed DONE; a revoked slot stays occupied until acknowledged, or the cursors would diverge.
+// order, after it has consumed DONE. A revoked slot stays occupied until acknowledged, or the cursors would diverge.
 #pragma once
 
 #include <coproc/os/cache.hpp>

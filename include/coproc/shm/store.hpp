@@ -56,7 +56,7 @@ void store(site where, std::atomic<T>& at, T value, std::memory_order order) noe
 }
 
 /// acq_rel, and acquire where it fails: a failed revoke has seen RUNNING, and what the caller then reads of other slots
-/// must not be older (rule K looks at the target after it has revoked what lies behind).
+/// must not be older: rule K, docs/protocol.md, reads the target after it has revoked what lies behind.
 template <class T>
 bool compare_exchange(site where, std::atomic<T>& at, T expected, T desired) noexcept {
   bool swapped = false;

@@ -1,0 +1,3 @@
+// SPDX-License-Identifier: BSL-1.0
+// The library, compiled once: see compiled.cmake.
+#include <coproc/src.hpp>

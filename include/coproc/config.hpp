@@ -1,0 +1,26 @@
+// SPDX-License-Identifier: BSL-1.0
+// How the library is compiled. Header-only by default: bodies stand in *.ipp files, which the headers include at their end.
+// With COPROC_SEPARATE_COMPILATION defined for the whole program they do not, and one source file includes <coproc/src.hpp>.
+// Vocabulary: every layer may include it.
+//
+// A file that includes coproc and makes no pool must not pay for the engine. A body that is in sight of it is therefore that of a
+// function template, whose one parameter is never given: the compiler reads all of them, and compiles those that are called.
+// docs/design/010 says why, and what else was tried.
+#pragma once
+
+/// Stands before a function that is defined in an *.ipp file and called only by others of these, and before its definition.
+#define COPROC_LAZY template <class = void> inline
+#define COPROC_LAZY_DEF template <class> inline
+
+/// The same for a class, where functions are virtual and so can be no templates.
+#define COPROC_LAZY_CLASS template <class = void>
+
+/// The same for functions that users call, or whose callers users compile: where the library is compiled separately, its source
+/// file alone has them.
+#if defined(COPROC_SEPARATE_COMPILATION)
+#define COPROC_DECL
+#define COPROC_DEF
+#else
+#define COPROC_DECL COPROC_LAZY
+#define COPROC_DEF COPROC_LAZY_DEF
+#endif

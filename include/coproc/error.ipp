@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <coproc/error.hpp>
+#include <coproc/os/text.hpp>
+
+#include <chrono>
+#include <cstring>
+
+namespace coproc {
+
+namespace detail {
+
+class category final : public net::error_category {
+public:
+  const char* name() const noexcept override { return "coproc"; }
+
+  std::string message(int value) const override {
+    switch (static_cast<errc>(value)) {
+    case errc::worker_lost: return "the worker process died";
+    case errc::task_timeout: return "the task ran past its time-out and its worker was killed";
+    case errc::timed_out: return "the operation ran past its time-out";
+    case errc::queue_full: return "the queue of the pool is full";
+    case errc::pool_closed: return "the pool is closed";
+    case errc::payload_too_large: return "the payload is too large";
+    case errc::bad_payload: return "the payload does not decode to the expected type";
+    case errc::worker_start_failed: return "a worker process could not be started";
+    case errc::channel_closed: return "the channel is closed";
+    case errc::remote_exception: return "the task threw an exception";
+    case errc::wrong_process: return "the pool belongs to another process";
+    case errc::unknown_function: return "the function is not in the worker processes";
+    case errc::queue_timeout: return "the task had not begun within its queue_timeout";
+    case errc::already_awaited: return "the task is awaited already";
+    }
+    return "unknown coproc error";
+  }
+
+  // All time-outs compare equal to std::errc::timed_out.
+  std::error_condition default_error_condition(int value) const noexcept override {
+    const auto e = static_cast<errc>(value);
+    if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout) return std::make_error_condition(std::errc::timed_out);
+    return {value, *this};
+  }
+};
+
+constexpr const char* ordinal_suffix(std::uint64_t n) noexcept {
+  if (n / 10 % 10 == 1) return "th";
+  return n % 10 == 1 ? "st" : n % 10 == 2 ? "nd" : n % 10 == 3 ? "rd" : "th";
+}
+
+} // namespace detail
+
+COPROC_DEF const net::error_category& error_category() noexcept {
+  static const detail::category instance;
+  return instance;
+}
+
+namespace detail {
+
+COPROC_LAZY std::string describe_end(const worker_exit& how) {
+  std::string end;
+  if (how.signal != 0)
+    end = os::text("was killed by signal ", how.signal, " (", ::strsignal(how.signal), ")");
+  else if (how.exit_code)
+    end = os::text("exited with status ", *how.exit_code);
+  else
+    end = "died, its exit status is unknown";
+  const char* who = "";
+  switch (how.cause) {
+  case exit_cause::self:
+    if (how.signal == 9) who = ", from outside coproc: perhaps the kernel was out of memory";
+    break;
+  case exit_cause::fork_server: who = ", because the fork server died"; break;
+  case exit_cause::violation: who = ", by coproc, because it wrote impossible values into its mailbox"; break;
+  case exit_cause::timed_out: who = ", by coproc, because another task of it had timed out"; break;
+  case exit_cause::cancelled: who = ", by coproc, because another task of it was cancelled"; break;
+  case exit_cause::stalled: who = ", by coproc, because it did not begin its next task in time"; break;
+  case exit_cause::start_timeout: who = ", by coproc, because it was not initialized within start_timeout"; break;
+  case exit_cause::shutdown: who = ", because the pool was shut down"; break;
+  case exit_cause::recycled:
+  case exit_cause::memory_limit:
+  case exit_cause::idle: who = ", when it was to be replaced"; break;
+  }
+  const char* when = how.cause == exit_cause::violation ? "this task may have run" : "while it ran this task";
+  const std::string life = os::decimal(std::chrono::round<std::chrono::milliseconds>(how.age).count());
+  const std::uint64_t number = how.tasks_done + 1;
+  return os::text("worker ", how.pid, " ", end, who, "; ", when, ", its ", number, ordinal_suffix(number), " in ", life,
+                  " s of life");
+}
+
+} // namespace detail
+
+COPROC_DEF worker_lost::worker_lost(const worker_exit& how, const std::string& more)
+    : pool_error(make_error_code(errc::worker_lost), detail::describe_end(how) + more), exit_(how) {}
+
+} // namespace coproc

@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: BSL-1.0
+// The front end's end of the fork server: forks it, talks to it, ends it. Front end; the pool's mutex guards it after
+// construction.
+#pragma once
+
+#include <coproc/config.hpp>
+#include <coproc/server/fork_server.hpp>
+
+#include <cstring>
+#include <string>
+
+namespace coproc::detail::front {
+
+class server_client {
+public:
+  /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
+  COPROC_LAZY void launch(hook preload, const worker::worker_settings& worker);
+
+  ~server_client() { end(std::chrono::steady_clock::now() + std::chrono::seconds(2)); }
+
+  server_client() = default;
+  server_client(const server_client&) = delete;
+  server_client& operator=(const server_client&) = delete;
+
+  int socket() const noexcept { return socket_.get(); }
+  int pidfd() const noexcept { return pidfd_.get(); }
+
+  /// 0 or errno. The descriptors may be closed afterwards. Until the first answer is read (the constructor starts all
+  /// workers before that) it waits for room in the socket, which the server never lets fill up for long.
+  COPROC_LAZY int start(const worker::start_request& request, const worker::worker_descriptors& fds) noexcept;
+
+  struct incoming {
+    enum { nothing, mail, end } kind = nothing; ///< end: the server is dead
+    server::server_message message;
+    os::unique_fd fd;
+  };
+
+  /// The next message, if there is one.
+  COPROC_LAZY incoming receive() noexcept;
+
+  /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy of
+  /// the socket, and closing would not tell.
+  COPROC_LAZY void dismiss() noexcept;
+
+  /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
+  COPROC_LAZY void end(std::chrono::steady_clock::time_point deadline) noexcept;
+
+  /// For a forked copy of this process: closes the descriptors, leaves the processes alone.
+  COPROC_LAZY void forget() noexcept;
+
+private:
+  COPROC_LAZY void await_ready();
+
+  os::unique_fd socket_, pidfd_;
+  pid_t pid_ = 0;
+  bool answered_ = false; ///< a worker's START was answered: from here on somebody else may wait for the caller
+};
+
+} // namespace coproc::detail::front
+
+#include <coproc/front/server_client.ipp>

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSL-1.0
+// process_pool: worker processes behind an Asio executor, and pool_ref: a pool with the options of one call, as those see them who
+// call it. To make one, include <coproc/process_pool.hpp>. Front end.
+#pragma once
+
+#include <coproc/config.hpp>
+#include <coproc/front/engine.hpp>
+#include <coproc/fwd.hpp>
+#include <coproc/net/asio.hpp>
+#include <coproc/net/shutdown_gate.hpp>
+#include <coproc/options.hpp>
+#include <coproc/stats.hpp>
+
+#include <concepts>
+#include <csignal>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <utility>
+
+namespace coproc {
+
+namespace detail::front {
+
+inline const std::shared_ptr<engine>& engine_of(const process_pool& pool) noexcept;
+
+struct initiate_shutdown {
+  using executor_type = net::any_io_executor;
+  std::shared_ptr<engine> pool;
+  executor_type get_executor() const noexcept { return pool->executor(); }
+
+  template <class Handler>
+  void operator()(Handler handler, duration drain_for) const {
+    const engine::executor_use context(*pool);
+    if (!context) return; // the handler goes, too, as all that wait
+    std::shared_ptr<shutdown_gate> gate;
+    try {
+      gate = pool->gate();
+      pool->shut_down(drain_for);
+    } catch (...) { // wrong_process, or no memory: nothing has happened
+      using c = completion<Handler>;
+      return c(std::move(handler), *context, work_tracking::elsewhere).post(std::current_exception());
+    }
+    if (gate) gate->wait(std::move(handler));
+  }
+};
+
+} // namespace detail::front
+
+/// A pool with the options of one call; trivially copyable. The pool must outlive it.
+class pool_ref {
+public:
+  /// The pool, with the usual options.
+  pool_ref(const process_pool& pool) noexcept : pool_(&pool) {}
+  pool_ref(const process_pool&&) = delete; // the pool must be a named object
+  /// The pool, with these options.
+  pool_ref(const process_pool& pool, const task_options& options) noexcept
+      : pool_(&pool), has_options_(true), options_(options) {}
+
+  /// Starts fn(args...) now; see process_pool::submit.
+  template <class F, class... A>
+  [[nodiscard]] auto submit(F fn, A&&... args) const;
+
+  const process_pool& pool() const noexcept { return *pool_; } ///< whose calls these are
+  /// Null: the usual ones.
+  const task_options* options() const noexcept { return has_options_ ? &options_ : nullptr; }
+
+private:
+  const process_pool* pool_;
+  bool has_options_ = false;
+  task_options options_{};
+};
+
+/// What run_in_executor runs on in processes: a process_pool or a pool_ref, by name.
+template <class P>
+concept process_bridge = std::convertible_to<P, pool_ref>;
+
+/// Pre-forked worker processes: an I/O object as those of Asio.
+/// \par Threads   distinct calls from any threads at once; construction and destruction on one
+/// \par Lifetime  the execution context must live when the pool is made; after that either may go first. Destroying the
+///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
+///                within about two kill_graces. Destroying the context destroys the handlers uninvoked. A call that is
+///                made later completes with errc::pool_closed if it is a coroutine's, on another context; any other
+///                handler is destroyed at once, and get_executor() is empty.
+///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
+///                shutdown() first lets tasks finish.
+/// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
+///                inside its own tasks, every call and every shutdown completes with errc::wrong_process, stats() throws that,
+///                and whatever else returns nothing does nothing. There, too, completions run on the handler's executor, or
+///                on the copy of the pool's
+class process_pool {
+public:
+  using executor_type = net::any_io_executor; ///< of completions whose handlers have none
+
+  /// Forks the fork server and all workers.
+  /// \par Errors  std::invalid_argument: an option is out of range. pool_error(worker_start_failed): the process has
+  ///              threads, preload failed, or a process could not be started. pool_error with a system code: descriptors
+  ///              or memory. Whatever is thrown, nothing is left behind
+  COPROC_DECL explicit process_pool(executor_type ex, const pool_options& options = {});
+
+  /// The same on the executor of an io_context, or of another context.
+  template <class Context>
+    requires std::convertible_to<Context&, net::execution_context&>
+  explicit process_pool(Context& context, const pool_options& options = {})
+      : process_pool(executor_type(context.get_executor()), options) {}
+
+  process_pool(const process_pool&) = delete;
+  process_pool& operator=(const process_pool&) = delete;
+
+  /// Where completions run when a handler names no executor of its own; never where tasks run.
+  executor_type get_executor() const noexcept { return engine_->executor(); }
+
+  /// This pool with options for the calls made through the returned reference.
+  pool_ref with(const task_options& options) const& noexcept { return pool_ref(*this, options); }
+  pool_ref with(const task_options&) const&& = delete;
+
+  /// Starts fn(args...) now and returns a task<R>, which is an awaitable<R>. Never waits for room: when max_queue is
+  /// reached the task completes with queue_full. Arguments behave as decay-copied before the call returns.
+  template <class F, class... A>
+  [[nodiscard]] auto submit(F fn, A&&... args) const {
+    return pool_ref(*this).submit(std::move(fn), std::forward<A>(args)...);
+  }
+
+  // ---- the end; all idempotent, in any order, from any thread, also inside a handler, never blocking
+
+  /// No more submissions: they complete with pool_closed. What was submitted goes on, calls that wait for room included.
+  void close() noexcept { engine_->close(); }
+
+  /// close(), waits until every task has ended, at most `drain_for`; then ends what is left: queued tasks complete with
+  /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
+  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
+  /// \par Errors  pool_error(wrong_process): nothing has happened
+  /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
+  COPROC_LAZY net::awaitable<void> shutdown(duration drain_for = unlimited) {
+    return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
+        detail::front::initiate_shutdown{engine_}, net::use_awaitable, drain_for);
+  }
+
+  /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
+  template <net::completion_token_for<void(std::exception_ptr)> Token>
+  auto async_shutdown(duration drain_for, Token&& token) {
+    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token, drain_for);
+  }
+
+  /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace
+  /// SIGKILL. Returns at once; keeps run() going until they are gone.
+  void terminate_workers() noexcept { engine_->terminate(SIGTERM); }
+  /// The same with SIGKILL at once.
+  void kill_workers() noexcept { engine_->terminate(SIGKILL); }
+
+  // ---- in between
+
+  /// Replaces all workers, one after the other, each when its successor is ready: no task is lost, and there are never
+  /// fewer workers. Returns at once; keeps run() going until it is done.
+  void recycle_workers() noexcept { engine_->recycle_workers(); }
+
+  /// A snapshot. \par Threads  any; takes some microseconds per worker
+  pool_stats stats() const { return engine_->stats(); }
+
+  /// From now on, calls sink(event) for what happens, in order of completion; an empty function ends it. See
+  /// chrome_trace.hpp for a sink that writes a file. \par Threads  the sink is called on one thread at a time, of those
+  /// that run the pool's executor; it must not throw
+  void trace(std::function<void(const trace_event&)> sink) { engine_->trace(std::move(sink)); }
+
+  ~process_pool() { engine_->stop(); } // nothing in a forked copy
+
+private:
+  friend const std::shared_ptr<detail::front::engine>& detail::front::engine_of(const process_pool& pool) noexcept;
+
+  std::shared_ptr<detail::front::engine> engine_;
+};
+
+namespace detail::front {
+
+inline const std::shared_ptr<engine>& engine_of(const process_pool& pool) noexcept { return pool.engine_; }
+inline const std::shared_ptr<engine>& engine_of(const pool_ref& pool) noexcept { return engine_of(pool.pool()); }
+inline const task_options* options_of(const process_pool&) noexcept { return nullptr; }
+inline const task_options* options_of(const pool_ref& pool) noexcept { return pool.options(); }
+
+} // namespace detail::front
+
+} // namespace coproc

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <coproc/server/fork_server.hpp>
+
+namespace coproc::detail::server {
+
+COPROC_LAZY_DEF void fork_server::on_start(const worker::start_request& request, worker::worker_descriptors fds) {
+  spawned s = effects_.spawn(request, std::move(fds)); // all copies of the descriptors are closed when it returns
+  if (s.error != 0) return refuse(request, s.error);
+  server_message answer;
+  answer.incarnation = request.incarnation;
+  answer.event = server_event::started;
+  answer.pid = s.pid;
+  children_.push_back({s.pid, request.incarnation, std::move(s.pidfd)});
+  push(answer, children_.back().pidfd.get());
+}
+
+COPROC_LAZY_DEF void fork_server::refuse(const worker::start_request& request, int error) {
+  server_message answer;
+  answer.incarnation = request.incarnation;
+  answer.event = server_event::start_failed;
+  answer.error = error;
+  push(answer, -1);
+}
+
+COPROC_LAZY_DEF void fork_server::on_dead(pid_t pid) {
+  const auto it = std::find_if(children_.begin(), children_.end(), [&](const child& c) { return c.pid == pid; });
+  if (it == children_.end()) return;
+  const os::exit_report r = effects_.reap(pid);
+  server_message m;
+  m.event = server_event::exited;
+  m.incarnation = it->incarnation;
+  m.pid = pid;
+  m.status_known = r.known;
+  m.status = r.status;
+  m.user_microseconds = r.usage.ru_utime.tv_sec * 1'000'000 + r.usage.ru_utime.tv_usec;
+  m.system_microseconds = r.usage.ru_stime.tv_sec * 1'000'000 + r.usage.ru_stime.tv_usec;
+  m.max_rss_kilobytes = r.usage.ru_maxrss;
+  // Its STARTED may still wait in the outbox and needs the pidfd: keep a copy there.
+  for (queued& q : outbox_)
+    if (q.message.event == server_event::started && q.message.incarnation == m.incarnation) q.keep = std::move(it->pidfd);
+  children_.erase(it);
+  push(m, -1);
+}
+
+COPROC_LAZY_DEF void fork_server::on_writable() {
+  retry_later_ = false;
+  while (!outbox_.empty()) {
+    const queued& q = outbox_.front();
+    const int error = effects_.send(q.message, q.fd);
+    if (error == EAGAIN) return;
+    // Short of memory, or of descriptors in flight: nothing tells when that ends.
+    if (error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
+      retry_later_ = true;
+      return;
+    }
+    outbox_.pop_front(); // any other error: the front end is gone, which another event tells
+  }
+}
+
+COPROC_LAZY_DEF void fork_server::push(const server_message& m, int fd) {
+  outbox_.push_back({m, fd, {}});
+  on_writable();
+}
+
+
+
+
+
+
+
+// Ends all workers and reaps them; gives up on unkillable ones after a second.
+COPROC_LAZY void end_workers(fork_server& server) noexcept {
+  for (const auto& c : server.children()) os::send_signal(c.pidfd.get(), SIGKILL);
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  for (const auto& c : server.children())
+    if (os::wait_dead(c.pidfd.get(), deadline)) os::reap(c.pid);
+}
+
+// Runs preload and says how it went. False: the server has no reason to live.
+COPROC_LAZY bool preload_and_report(fork_server_config& config, fork_server_effects& kernel) noexcept {
+  server_message m;
+  m.event = server_event::ready;
+  try {
+    if (config.preload) config.preload();
+    if (!os::single_threaded()) {
+      m.event = server_event::preload_failed;
+      std::snprintf(m.text, sizeof m.text, "preload started a thread; workers can only be forked from a single-threaded process");
+    }
+  } catch (const std::exception& e) {
+    m.event = server_event::preload_failed;
+    std::snprintf(m.text, sizeof m.text, "preload threw: %s", e.what());
+  } catch (...) {
+    m.event = server_event::preload_failed;
+    std::snprintf(m.text, sizeof m.text, "preload threw something that is not a standard exception");
+  }
+  return kernel.send(m, -1) == 0 && m.event == server_event::ready;
+}
+
+COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
+  os::set_name("coproc-server");
+  const int keep[] = {config.socket.get(), config.front_end.get()};
+  os::clean_child(keep);
+  fork_server_os<> kernel(config);
+  fork_server server(kernel);
+  if (!preload_and_report(config, kernel)) os::exit_now(1);
+
+  std::vector<pollfd> fds;
+  for (;;) {
+    fds.clear();
+    fds.push_back({config.socket.get(), static_cast<short>(POLLIN | (server.has_output() ? POLLOUT : 0)), 0});
+    fds.push_back({config.front_end.get(), POLLIN, 0});
+    for (const auto& c : server.children()) fds.push_back({c.pidfd.get(), POLLIN, 0});
+    constexpr int retry_ms = 10;
+    const int ready = os::wait_readable(fds, server.retry_later() ? retry_ms : -1);
+    if (server.retry_later()) server.on_writable();
+    if (ready <= 0) continue;
+
+    if (fds[1].revents != 0) break;
+    std::vector<pid_t> dead;
+    for (std::size_t i = 2; i < fds.size(); ++i)
+      if (fds[i].revents != 0) dead.push_back(server.children()[i - 2].pid);
+    for (const pid_t pid : dead) server.on_dead(pid);
+    if (fds[0].revents & POLLOUT) server.on_writable();
+    if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
+      worker::start_request request;
+      os::received r = os::receive_message(config.socket.get(), os::writable_bytes_of(request), false);
+      if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) continue;
+      if (r.error != 0 || r.bytes != sizeof request) break; // end of file: the pool is gone
+      if (r.fd_count != 4)
+        server.refuse(request, EMFILE); // they were dropped, because this process has no room for them
+      else
+        server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
+    }
+  }
+  end_workers(server);
+  os::exit_now(0);
+}
+
+} // namespace coproc::detail::server

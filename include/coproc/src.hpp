@@ -1,0 +1,13 @@
+// SPDX-License-Identifier: BSL-1.0
+// The library as one source file, for programs that define COPROC_SEPARATE_COMPILATION: include this in exactly one of them.
+// The CMake target coproc::compiled does both.
+#pragma once
+
+#if !defined(COPROC_SEPARATE_COMPILATION)
+#error "coproc: <coproc/src.hpp> is for programs that define COPROC_SEPARATE_COMPILATION, in every source file that includes coproc"
+#endif
+
+#include <coproc/chrome_trace.ipp>
+#include <coproc/error.ipp>
+#include <coproc/net/completion.ipp>
+#include <coproc/process_pool.ipp>

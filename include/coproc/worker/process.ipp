@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: BSL-1.0
+#pragma once
+
+#include <coproc/worker/process.hpp>
+
+#include <cstdio>
+
+namespace coproc::detail::worker {
+
+// Each may be refused by the system, or make no sense there: then the worker is not started.
+COPROC_LAZY void apply_limits(const worker_limits& l) {
+  const auto set = [](auto resource, const char* name, const std::optional<std::uint64_t>& value) {
+    if (!value) return;
+    const rlimit limit{static_cast<rlim_t>(*value), static_cast<rlim_t>(*value)};
+    if (os::invoke(os::call::setrlimit, [&] { return ::setrlimit(resource, &limit); }) != 0) os::throw_errno(name);
+  };
+  set(RLIMIT_AS, "setrlimit(RLIMIT_AS)", l.address_space_bytes);
+  set(RLIMIT_DATA, "setrlimit(RLIMIT_DATA)", l.data_bytes);
+  set(RLIMIT_STACK, "setrlimit(RLIMIT_STACK)", l.stack_bytes);
+  set(RLIMIT_CORE, "setrlimit(RLIMIT_CORE)", l.core_bytes);
+  set(RLIMIT_CPU, "setrlimit(RLIMIT_CPU)", l.cpu_seconds);
+  set(RLIMIT_NOFILE, "setrlimit(RLIMIT_NOFILE)", l.open_files);
+  set(RLIMIT_NPROC, "setrlimit(RLIMIT_NPROC)", l.processes);
+}
+
+COPROC_LAZY void run_initializer(hook initializer, unsigned index) noexcept {
+  if (!initializer) return;
+  try {
+    initializer();
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "coproc: the initializer of worker %u threw: %s\n", index, e.what());
+    os::exit_now(exit_initializer_failed);
+  } catch (...) {
+    std::fprintf(stderr, "coproc: the initializer of worker %u threw\n", index);
+    os::exit_now(exit_initializer_failed);
+  }
+}
+
+COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
+                                    const worker_settings& settings) noexcept {
+  // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
+  os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
+  if (os::parent() != server) os::exit_now(exit_set_up_failed);
+  char name[16];
+  std::snprintf(name, sizeof name, "coproc-%u", start.index % 100'000);
+  os::set_name(name);
+  const int keep[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
+  os::clean_child(keep);
+
+  try {
+    os::mapping mailbox_map(fds.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
+    os::mapping results_map(fds.results.get(), start.result_bytes + start.view_bytes, os::access::read_write);
+    fds.mailbox.reset();
+    auto& m = *reinterpret_cast<shm::mailbox*>(mailbox_map.data());
+    this_worker_context.mailbox = &m;
+    this_worker_context.index = start.index;
+    shm::view_arena arena(results_map.data() + start.result_bytes, start.view_bytes, start.result_bytes, fds.results.get(),
+                          m.parent.returned);
+    view_lender<> views(arena);
+    this_worker_context.views = &views;
+    if (settings.oom_score_adj != 0) os::raise_oom_score(settings.oom_score_adj);
+    if (settings.affinity == affinity_policy::spread) os::pin_to_usable_cpu(start.index);
+    apply_limits(settings.limits);
+    run_initializer(settings.initializer, start.index);
+    // A change of credentials, for which the initializer is the place, clears it.
+    os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
+    if (os::parent() != server) os::exit_now(exit_set_up_failed);
+    shm::store(shm::site::phase, m.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::initialized),
+               std::memory_order_release);
+
+    worker_environment<> around(std::move(fds.control), std::move(fds.eventfd));
+    around.ring(); // calls may wait for just this worker
+    worker_loop<> loop(
+        m, shm::result_space(results_map.data(), start.result_bytes, fds.results.get(), m.parent.freed),
+        start.max_result_bytes, this_worker_context, around, settings.spin_limit,
+        start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll);
+    loop.run();
+    if (settings.finalizer) {
+      hook finalizer = settings.finalizer;
+      finalizer();
+    }
+    std::fflush(stdout);
+    os::exit_now(0);
+  } catch (const std::exception& e) {
+    std::fprintf(stderr, "coproc: worker %u ends: %s\n", start.index, e.what());
+  }
+  os::exit_now(exit_set_up_failed);
+}
+
+} // namespace coproc::detail::worker
