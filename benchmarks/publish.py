@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSL-1.0
-"""Puts the goals and the charts of a results file into docs/performance.md, and a selection into README.md, between
-their two "results" comments, so that no figure is copied there by hand.
+"""Puts the figures, goals and charts of a results file into docs/performance.md, and a few into README.md, between their
+two "results" comments, so that no figure is copied there by hand.
 
 usage: publish.py RESULTS.json [OTHER.json...]    (below benchmarks/results/, charts beside the first; of the others, which
                                                   were made on other machines, only what the goals came to is shown)
@@ -87,6 +87,12 @@ PEERS = {"coproc": "coproc 1w", "`asio::thread_pool`": "thread_pool(1)", "oneTBB
 ROWS = {"empty task, one after the other": ("empty.1", "languages.1"), "16 in flight": ("empty.16",),
         "256 in flight": ("empty.256", "languages.256"), "4096 in flight": ("empty.4096",),
         "after an idle gap of 1 ms": ("gap.1000",), "after one of 10 ms": ("gap.10000",)}
+# Of these, what the README shows.
+README_PEERS = ("coproc", "`asio::thread_pool`", "oneTBB", "socketpair worker", "Python", "Node piscina")
+README_ROWS = {"an empty task, one after the other": "empty task, one after the other",
+               "256 in flight": "256 in flight", "after 10 ms of idleness": "after one of 10 ms"}
+README_CHART = "ratio_over_task_length"
+WIDTH = {"width": 120, "break_long_words": False, "break_on_hyphens": False}
 
 
 def time_text(ns):
@@ -97,47 +103,67 @@ def time_text(ns):
         ns /= 1000
 
 
-def summary(results, link, others):
-    """What the README says of speed."""
-    rows = {row["id"]: row for row in results["rows"]}
+class figures:
+    """Single figures of a results file, as text."""
 
-    def time(row, name):
+    def __init__(self, results):
+        self.rows = {row["id"]: row for row in results["rows"]}
+
+    def time(self, row, arm_name):
         return next((time_text(statistics.median(run[0] for run in arm["runs"]))
-                     for arm in rows.get(row, {"arms": []})["arms"] if arm["name"] == name), "")
+                     for arm in self.rows.get(row, {"arms": []})["arms"] if arm["name"] == arm_name), "")
 
-    def judged(row):
-        return rows[row]["goals"][0]["text"][0]
+    def judged(self, row):
+        return self.rows[row]["goals"][0]["text"][0]
 
-    def ratio(row):
-        return judged(row).removesuffix(" x")
+    def ratio(self, row):
+        return self.judged(row).removesuffix(" x")
 
-    lines = ["| | " + " | ".join(PEERS) + " |", "| --- " * (len(PEERS) + 1) + "|"]
-    for title, ids in ROWS.items():
-        lines.append(f"| {title} | " + " | ".join(next((t for t in (time(i, name) for i in ids) if t), "")
-                                                  for name in PEERS.values()) + " |")
+    def times(self, corner, rows, peers):
+        """A table of times: {title: name in ROWS} by names in PEERS."""
+        lines = [f"| {corner} | " + " | ".join(peers) + " |", "| --- " * (len(peers) + 1) + "|"]
+        for title, row in rows.items():
+            cells = (next(filter(None, (self.time(i, PEERS[peer]) for i in ROWS[row])), "") for peer in peers)
+            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+        return lines
+
+
+def at_a_glance(results):
+    """A selection of the rows, in times rather than ratios."""
+    f = figures(results)
     text = (
-        f"Two processes that bounce one cache line took {time('empty.1', 'floor')} in the same run: an empty call is "
-        f"{ratio('empty.1')} of these. The machine is a virtual one whose CPUs are shared, and their speed and distance change within "
-        f"seconds: compare along the lines, not with other days. A burst of 1,000 empty tasks costs {time('scale', '1w, 1 k')} a task "
-        f"with one worker, {time('scale', '8w, 1 k')} with 8 and {time('scale', '64w, 1 k')} with 64. An argument costs its copy: "
-        f"64 KiB {time('argument.65536', 'by copy')} (`memcpy` {time('argument.65536', 'memcpy')}), "
-        f"1 MiB {time('argument.1048576', 'by copy')} ({time('argument.1048576', 'memcpy')}), "
-        f"64 MiB {time('argument.67108864', 'by copy')} ({time('argument.67108864', 'memcpy')}); "
-        f"a result of 64 MiB by value {time('result.67108864', 'by value')} "
-        f"(`std::vector(p, p + n)` {time('result.67108864', 'std::vector(p, p + n)')}); an `argument_array` or a `result_view` of "
-        f"64 MiB costs as much as 64 bytes ({ratio('argument.in_place')} and {ratio('result.view')} times). A crash, from the call "
-        f"that dies to the end of the first task in the new worker, takes {ratio('crash')} times a bare fork, run, die and wait. An "
-        f"idle worker holds {judged('memory')} more than a child in `pause()`, and an idle pool wakes nobody. "
-        f"`#include <coproc/coproc.hpp>` costs the compiler {ratio('compile')} times `#include <asio.hpp>`.")
+        f"Two processes that bounce one cache line took {f.time('empty.1', 'floor')} in the same run: an empty call is "
+        f"{f.ratio('empty.1')} of these. A burst of 1,000 empty tasks costs {f.time('scale', '1w, 1 k')} a task with one "
+        f"worker, {f.time('scale', '8w, 1 k')} with 8 and {f.time('scale', '64w, 1 k')} with 64. An argument costs its "
+        f"copy: 64 KiB {f.time('argument.65536', 'by copy')} (`memcpy` {f.time('argument.65536', 'memcpy')}), 1 MiB "
+        f"{f.time('argument.1048576', 'by copy')} ({f.time('argument.1048576', 'memcpy')}), 64 MiB "
+        f"{f.time('argument.67108864', 'by copy')} ({f.time('argument.67108864', 'memcpy')}); a result of 64 MiB by value "
+        f"{f.time('result.67108864', 'by value')} (`std::vector(p, p + n)` "
+        f"{f.time('result.67108864', 'std::vector(p, p + n)')}); an `argument_array` or a `result_view` of 64 MiB costs as "
+        f"much as 64 bytes ({f.ratio('argument.in_place')} and {f.ratio('result.view')} times). A crash, from the call that "
+        f"dies to the end of the first task in the new worker, takes {f.ratio('crash')} times a bare fork, run, die and "
+        f"wait. An idle worker holds {f.judged('memory')} more than a child in `pause()`, and an idle pool wakes nobody. "
+        f"`#include <coproc/coproc.hpp>` costs the compiler {f.ratio('compile')} times `#include <asio.hpp>`.")
+    return ["### At a glance", "", f"Time per call, medians of {results['runs']} alternating runs; one worker each:", "",
+            *f.times("", {row: row for row in ROWS}, PEERS), "", *textwrap.wrap(text, **WIDTH), ""]
+
+
+def summary(results, relative, others):
+    """What the README says of speed."""
+    f = figures(results)
+    chart = f"{relative.removesuffix('.json')}.{README_CHART}.svg"
+    text = (
+        f"An argument of 1 MiB costs {f.time('argument.1048576', 'by copy')} (`memcpy`: "
+        f"{f.time('argument.1048576', 'memcpy')}). 64 MiB in an `argument_array` cost {f.ratio('argument.in_place')} times "
+        f"as much as 64 bytes, in a `result_view` {f.ratio('result.view')} times. A crash, up to the end of the first task "
+        f"in the new worker, takes {f.ratio('crash')} times a bare fork, run, die and wait. An idle worker holds "
+        f"{f.judged('memory')} more than a bare child.")
     made = (
-        f"{results['cpu']}, {results['usable_cpus']} CPUs, {results['kernel'].split()[0]} "
-        f"{results['kernel'].split()[1].split('-')[0]}, {results['compiler']}, commit {results['commit']}: "
-        f"`{results['command']} --out {link}` makes all of it in less than ten minutes (`--quick`: two) once it is built. "
-        f"[docs/performance.md](docs/performance.md) has every row with spread, CPU seconds, goal and verdict, the charts, and what "
-        f"limits each: {tally(results)} on that machine" + (
-            "; and what came out otherwise on another one." if others else "."))
-    width = {"width": 136, "break_long_words": False, "break_on_hyphens": False}
-    return [*lines, "", *textwrap.wrap(text, **width), "", *textwrap.wrap(made, **width)]
+        f"Medians of {results['runs']} alternating runs by `{results['command']}` on {results['cpu']}, "
+        f"{results['usable_cpus']} CPUs, {results['compiler']}, commit {results['commit']}. [Every row](docs/performance.md) "
+        f"with its goal: {tally(results)} on that machine" + ("; and what came out otherwise elsewhere." if others else "."))
+    return [*f.times("one worker, default options", README_ROWS, README_PEERS), "",
+            f"![{CHARTS[README_CHART]}]({chart})", "", *textwrap.wrap(text + " " + made, **WIDTH)]
 
 
 def replace_results(document, lines):
@@ -155,7 +181,7 @@ def main():
     relative = path.relative_to(root).as_posix()
     lines = [f"[{relative}](../{relative}), made by `{results['command']}` on {results['date']}: {machine(results)}; load "
              f"{results['load_before']} before the first run; {results['runs']} runs of {results['seconds_per_run']} s: "
-             f"{tally(results)}.", "", *table(results), ""]
+             f"{tally(results)}.", "", *at_a_glance(results), "### Goals", "", *table(results), ""]
     if others:
         lines += elsewhere(results, others)
     lines += [*absolute(results), ""]
