@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the library is compiled. Header-only by default: bodies stand in *.ipp files, which the headers include at their end.
-// With COPROC_SEPARATE_COMPILATION defined for the whole program they do not, and one source file includes <coproc/src.hpp>.
-// Vocabulary: every layer may include it.
+// How the library is compiled. Bodies stand in *.ipp files, which the headers include at their end. Header-only by default; with
+// COPROC_SEPARATE_COMPILATION defined for the whole program, public headers leave theirs out (COPROC_DECL), and with them the engine:
+// one source file of the program then includes <coproc/src.hpp>. Vocabulary: every layer may include it.
 //
 // A file that includes coproc and makes no pool must not pay for the engine. A body that is in sight of it is therefore that of a
 // function template, whose one parameter is never given: the compiler reads all of them, and compiles those that are called.
-// docs/design/010 says why, and what else was tried.
+// docs/design/010 has the reasons.
 #pragma once
 
 /// Stands before a function that is defined in an *.ipp file and called only by others of these, and before its definition.

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <coproc/net/error_code.hpp>
-#include <coproc/worker/stop_flag.hpp>
 #include <coproc/worker/context.hpp>
+#include <coproc/worker/stop_flag.hpp>
 
 #include <chrono>
 #include <optional>

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <coproc/codec/codec.hpp>
 #include <coproc/codec/exception.hpp>
+#include <coproc/codec/codec.hpp>
 #include <coproc/error.hpp>
 
 #include <algorithm>

@@ -4,8 +4,10 @@
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/front/fleet.hpp>
 #include <coproc/front/ledger.hpp>
-#include <coproc/front/worker_choice.hpp>
+#include <coproc/front/waking.hpp>
+#include <coproc/front/watchdog.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -15,9 +17,8 @@ namespace coproc::detail::front {
 
 class balance {
 public:
-  balance(fleet& workers, ledger& books, watchdog& guard, const worker_choice& choice,
-          const waking_state& waking) noexcept
-      : fleet_(workers), ledger_(books), watchdog_(guard), choice_(choice), waking_(waking) {}
+  balance(fleet& workers, ledger& books, watchdog& guard, const waking_state& waking) noexcept
+      : fleet_(workers), ledger_(books), watchdog_(guard), waking_(waking) {}
 
   /// When the next task may be moved, if nothing else happens.
   COPROC_LAZY time_point next_move() const noexcept;
@@ -51,7 +52,6 @@ private:
   fleet& fleet_;
   ledger& ledger_;
   watchdog& watchdog_;
-  const worker_choice& choice_;
   const waking_state& waking_;
 };
 

@@ -89,10 +89,4 @@ COPROC_LAZY_DEF bool balance::may_be_helped(time_point by) const noexcept {
   return any;
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

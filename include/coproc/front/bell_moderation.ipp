@@ -28,10 +28,4 @@ COPROC_LAZY_DEF std::chrono::nanoseconds bell_moderation::unhurried_pause(const 
   return pause < 3 * l.crowded_result_period ? std::chrono::nanoseconds(0) : pause;
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

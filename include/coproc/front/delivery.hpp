@@ -9,8 +9,8 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/lock.hpp>
 #include <coproc/front/task_details.hpp>
+#include <coproc/os/lock.hpp>
 
 #include <atomic>
 #include <cstdint>

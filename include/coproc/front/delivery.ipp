@@ -32,10 +32,4 @@ COPROC_LAZY_DEF void delivery::abandon(task_list& ended) noexcept {
   ended.splice_back(list_);
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

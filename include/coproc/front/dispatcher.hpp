@@ -5,11 +5,11 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/error.hpp>
 #include <coproc/front/balance.hpp>
 #include <coproc/front/fleet.hpp>
 #include <coproc/front/waking.hpp>
 #include <coproc/front/worker_choice.hpp>
+#include <coproc/os/error.hpp>
 
 #include <algorithm>
 #include <cerrno>

@@ -7,7 +7,7 @@ namespace coproc::detail::front {
 
 COPROC_LAZY_DEF dispatcher::dispatcher(const dispatcher_limits& limits, effects& kernel) : effects_(kernel), ledger_(limits), watchdog_(limits, kernel, ledger_), fleet_(limits, kernel, ledger_, watchdog_),
       waking_(fleet_, limits.max_workers), choice_(fleet_, ledger_, waking_),
-      balance_(fleet_, ledger_, watchdog_, choice_, waking_) {}
+      balance_(fleet_, ledger_, watchdog_, waking_) {}
 
 COPROC_LAZY_DEF void dispatcher::submit(task_record& t, time_point now) noexcept {
   if (ledger_.failed()) fleet_.try_to_recover(now);
@@ -209,8 +209,6 @@ COPROC_LAZY_DEF worker_state dispatcher::state_of(const worker_record& w) noexce
   }
 }
 
-
-
 COPROC_LAZY_DEF void dispatcher::start_failed(unsigned index, net::error_code why, time_point now) noexcept { fleet_.start_failed(index, why, now); }
 
 COPROC_LAZY_DEF void dispatcher::server_lost(time_point now) noexcept { fleet_.server_lost(now); }
@@ -271,9 +269,5 @@ COPROC_LAZY_DEF pool_stats dispatcher::stats(time_point now) const {
   });
   return s;
 }
-
-
-
-
 
 } // namespace coproc::detail::front

@@ -3,8 +3,8 @@
 // meanwhile. Rule W6, docs/protocol.md. Front end; the holder of the token only, for most of it without the mutex.
 #pragma once
 
-#include <coproc/os/first_look.hpp>
 #include <coproc/front/head_set.hpp>
+#include <coproc/os/first_look.hpp>
 #include <coproc/os/spin.hpp>
 
 #include <algorithm>

@@ -40,10 +40,4 @@ COPROC_LAZY_DEF void early_wake::fail() noexcept {
   failures_ = std::min(failures_ + 1, 8u);
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

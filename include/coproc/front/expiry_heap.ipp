@@ -59,10 +59,4 @@ COPROC_LAZY_DEF expiry_node* expiry_heap::pair_up(expiry_node* first) noexcept {
   return all;
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

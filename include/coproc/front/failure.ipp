@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
+#include <coproc/front/failure.hpp>
 #include <coproc/codec/exception.hpp>
 #include <coproc/codec/reader.hpp>
-#include <coproc/front/failure.hpp>
 #include <coproc/front/worker_record.hpp>
 #include <coproc/os/fork_generation.hpp>
 #include <coproc/os/text.hpp>

@@ -190,8 +190,6 @@ COPROC_LAZY_DEF void fleet::make_next_due() noexcept {
     rolling_ = 0;
 }
 
-
-
 COPROC_LAZY_DEF bool fleet::may_grow() const noexcept {
   return limits_.min_workers < seats_.size() && restarts_.enabled() && !ledger_.failed();
 }
@@ -376,9 +374,5 @@ COPROC_LAZY_DEF void fleet::abandon() noexcept {
     if (s.worker) drop(*s.worker);
   for (worker_ptr& w : seats_.departed()) drop(*w);
 }
-
-
-
-
 
 } // namespace coproc::detail::front

@@ -34,10 +34,4 @@ COPROC_LAZY_DEF auto image_snapshot::find(std::uintptr_t address) const noexcept
   return *std::prev(after);
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

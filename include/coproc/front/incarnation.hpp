@@ -4,11 +4,11 @@
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/front/worker_record.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/socket.hpp>
 #include <coproc/server/messages.hpp>
 #include <coproc/worker/process.hpp>
-#include <coproc/front/worker_record.hpp>
 
 #include <memory>
 

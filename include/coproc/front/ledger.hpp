@@ -4,12 +4,12 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/error.hpp>
 #include <coproc/front/expiry_heap.hpp>
 #include <coproc/front/limits.hpp>
-#include <coproc/stats.hpp>
 #include <coproc/front/task_queue.hpp>
 #include <coproc/front/worker_record.hpp>
+#include <coproc/os/error.hpp>
+#include <coproc/stats.hpp>
 
 #include <algorithm>
 #include <vector>

@@ -219,8 +219,6 @@ COPROC_LAZY_DEF task_queue& ledger::queue_of(const task_record& t) noexcept {
   return t.home_worker < 0 ? queue_ : homes_[static_cast<unsigned>(t.home_worker)];
 }
 
-
-
 COPROC_LAZY_DEF void ledger::dequeue_front(task_record&) noexcept { queue_.pop_front(), --queued_; }
 
 COPROC_LAZY_DEF void ledger::count(verdict v) noexcept {
@@ -234,8 +232,6 @@ COPROC_LAZY_DEF void ledger::count(verdict v) noexcept {
   case verdict::failed: ++counters_.refused; break;
   }
 }
-
-
 
 COPROC_LAZY_DEF ledger::ledger(const dispatcher_limits& limits) : limits_(limits), homes_(limits.max_workers) {}
 

@@ -5,12 +5,12 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/epoll.hpp>
 #include <coproc/front/dispatcher.hpp>
 #include <coproc/front/incarnation.hpp>
 #include <coproc/front/kernel_effects.hpp>
 #include <coproc/front/options_check.hpp>
 #include <coproc/front/server_client.hpp>
+#include <coproc/os/epoll.hpp>
 
 #include <array>
 #include <atomic>

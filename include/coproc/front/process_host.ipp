@@ -223,12 +223,4 @@ COPROC_LAZY_DEF void process_host::tell_dropped_segments() {
   dispatcher_.waking().messages_sent();
 }
 
-
-
-
-
-
-
-
-
 } // namespace coproc::detail::front

@@ -4,8 +4,8 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/lock.hpp>
 #include <coproc/front/worker_record.hpp>
+#include <coproc/os/lock.hpp>
 
 #include <algorithm>
 #include <atomic>

@@ -77,12 +77,6 @@ task_record& record_store::fresh() {
   return all[0];
 }
 
-
-
-
-
-
-
 COPROC_LAZY_DEF record_store::record_store(engine* home) noexcept : home_(home) {}
 
 } // namespace coproc::detail::front

@@ -4,9 +4,9 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/roster.hpp>
 #include <coproc/front/effects.hpp>
 #include <coproc/front/ledger.hpp>
+#include <coproc/front/roster.hpp>
 
 #include <algorithm>
 #include <chrono>

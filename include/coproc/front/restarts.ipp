@@ -65,10 +65,4 @@ COPROC_LAZY_DEF void restarts::forget() noexcept {
   }
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

@@ -9,8 +9,6 @@ COPROC_LAZY_DEF roster::roster(unsigned seats) : seats_(seats) {
   departed_.reserve(2 * std::size_t{seats} + 8); // more only when that many are unkillable
 }
 
-
-
 COPROC_LAZY_DEF worker_record* roster::find(std::uint64_t incarnation) const noexcept {
   const auto is = [&](const worker_ptr& w) { return w && w->incarnation == incarnation; };
   for (const seat& s : seats_) {
@@ -69,9 +67,5 @@ COPROC_LAZY_DEF bool roster::gone() const noexcept {
   return std::all_of(departed_.begin(), departed_.end(),
                      [](const worker_ptr& w) { return w->status == state::quarantined; });
 }
-
-
-
-
 
 } // namespace coproc::detail::front

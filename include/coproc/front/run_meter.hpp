@@ -3,9 +3,9 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/stats.hpp>
 #include <coproc/front/trace_buffer.hpp>
 #include <coproc/front/worker_record.hpp>
+#include <coproc/stats.hpp>
 
 #include <algorithm>
 #include <span>

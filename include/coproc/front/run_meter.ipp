@@ -34,10 +34,4 @@ COPROC_LAZY_DEF void run_meter::add(const worker_record& w, const task_record& t
   traced.add({trace_event::kind::task, outcome, w.index, w.handles.pid, t.id, t.submitted_at, began, ended});
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

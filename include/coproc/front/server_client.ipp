@@ -97,10 +97,6 @@ COPROC_LAZY_DEF void server_client::await_ready() {
   }
 }
 
-
-
 COPROC_LAZY_DEF void server_client::dismiss() noexcept { os::shut_down(socket_.get(), SHUT_WR); }
-
-
 
 } // namespace coproc::detail::front

@@ -42,10 +42,4 @@ COPROC_LAZY_DEF void task_queue::added(const task_record& t) noexcept {
   ++size_;
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

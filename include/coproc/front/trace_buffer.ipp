@@ -2,7 +2,6 @@
 #pragma once
 
 #include <coproc/front/trace_buffer.hpp>
-
 #include <new>
 #include <utility>
 

@@ -5,9 +5,9 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/fleet.hpp>
 #include <coproc/front/active_seats.hpp>
 #include <coproc/front/bell_moderation.hpp>
+#include <coproc/front/fleet.hpp>
 #include <coproc/front/head_set.hpp>
 #include <coproc/front/pace.hpp>
 #include <coproc/front/worker_record.hpp>

@@ -13,8 +13,6 @@ COPROC_LAZY_DEF std::chrono::nanoseconds waking_state::time_of(std::size_t tasks
   return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * fleet_.pace.task_ns()));
 }
 
-
-
 COPROC_LAZY_DEF bool waking_state::is_active(const worker_record& w) const noexcept { return active_.contains(w.index); }
 
 COPROC_LAZY_DEF void waking_state::activate(worker_record& w) noexcept {
@@ -113,8 +111,6 @@ COPROC_LAZY_DEF void waking_state::messages_sent() noexcept {
     if (w.dirty) activate(w);
   });
 }
-
-
 
 COPROC_LAZY_DEF waking_state::waking_state(fleet& workers, unsigned max_workers) : fleet_(workers), active_(max_workers) {}
 

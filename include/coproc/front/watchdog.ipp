@@ -174,10 +174,6 @@ COPROC_LAZY_DEF void watchdog::start_expired(worker_record& w, time_point now) n
 
 COPROC_LAZY_DEF bool watchdog::began_late(const worker_record& w) noexcept { return !w.head_since_initialized && w.initialized(); }
 
-
-
-
-
 COPROC_LAZY_DEF watchdog::watchdog(const dispatcher_limits& limits, effects& kernel, ledger& books) : limits_(limits), effects_(kernel), ledger_(books) {}
 
 } // namespace coproc::detail::front

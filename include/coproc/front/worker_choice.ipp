@@ -58,10 +58,4 @@ COPROC_LAZY_DEF bool worker_choice::goes_on(const worker_record& w, time_point n
   return head_age < pace::wake_up || w.head_done() || (head_age < steal_after && !w.runs_head());
 }
 
-
-
-
-
-
-
 } // namespace coproc::detail::front

@@ -5,9 +5,9 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/os/cache.hpp>
 #include <coproc/front/result_account.hpp>
 #include <coproc/front/task_details.hpp>
+#include <coproc/os/cache.hpp>
 #include <coproc/shm/sent_segments.hpp>
 #include <coproc/shm/sleep.hpp>
 

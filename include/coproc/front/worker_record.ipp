@@ -235,20 +235,10 @@ COPROC_LAZY_DEF void worker_memory::note_freed() noexcept {
   if (freed_somewhere) freed_somewhere->store(true, std::memory_order_release);
 }
 
-
-
-
-
 COPROC_LAZY_DEF task_record* worker_record::head() const noexcept {
   for (std::uint64_t seq = drained_; seq != issued_; ++seq)
     if (task_record* t = tasks_[seq % shm::ring_slots]) return t;
   return nullptr;
 }
-
-
-
-
-
-
 
 } // namespace coproc::detail::front

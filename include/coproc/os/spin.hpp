@@ -4,8 +4,8 @@
 // docs/protocol.md. Worker and front end; private state.
 #pragma once
 
-#include <coproc/os/lock.hpp>
 #include <coproc/os/clock.hpp>
+#include <coproc/os/lock.hpp>
 
 #include <chrono>
 #include <sched.h>

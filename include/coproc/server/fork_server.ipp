@@ -64,12 +64,6 @@ COPROC_LAZY_DEF void fork_server::push(const server_message& m, int fd) {
   on_writable();
 }
 
-
-
-
-
-
-
 // Ends all workers and reaps them; gives up on unkillable ones after a second.
 COPROC_LAZY void end_workers(fork_server& server) noexcept {
   for (const auto& c : server.children()) os::send_signal(c.pidfd.get(), SIGKILL);

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <coproc/shm/segment.hpp>
-
 #include <algorithm>
 #include <bit>
 #include <cerrno>

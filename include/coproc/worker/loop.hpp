@@ -13,10 +13,10 @@
 #include <coproc/os/first_look.hpp>
 #include <coproc/os/fork_generation.hpp>
 #include <coproc/os/spin.hpp>
-#include <coproc/worker/context.hpp>
 #include <coproc/shm/result_file.hpp>
 #include <coproc/shm/sleep.hpp>
 #include <coproc/shm/slot.hpp>
+#include <coproc/worker/context.hpp>
 
 #include <algorithm>
 #include <span>

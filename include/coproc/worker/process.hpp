@@ -9,8 +9,8 @@
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
 #include <coproc/os/socket.hpp>
-#include <coproc/worker/orders.hpp>
 #include <coproc/worker/loop.hpp>
+#include <coproc/worker/orders.hpp>
 #include <coproc/worker/views.hpp>
 
 #include <cstdio>

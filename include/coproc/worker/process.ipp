@@ -2,7 +2,6 @@
 #pragma once
 
 #include <coproc/worker/process.hpp>
-
 #include <cstdio>
 
 namespace coproc::detail::worker {
