@@ -143,7 +143,7 @@ def at_a_glance(results):
         f"much as 64 bytes ({f.ratio('argument.in_place')} and {f.ratio('result.view')} times). A crash, from the call that "
         f"dies to the end of the first task in the new worker, takes {f.ratio('crash')} times a bare fork, run, die and "
         f"wait. An idle worker holds {f.judged('memory')} more than a child in `pause()`, and an idle pool wakes nobody. "
-        f"`#include <coproc/coproc.hpp>` costs the compiler {f.ratio('compile')} times `#include <asio.hpp>`.")
+        f"`#include <coproc/coproc.hpp>` costs the compiler {f.ratio('compile.include' if 'compile.include' in f.rows else 'compile')} times `#include <asio.hpp>`.")
     return ["### At a glance", "", f"Time per call, medians of {results['runs']} alternating runs; one worker each:", "",
             *f.times("", {row: row for row in ROWS}, PEERS), "", *textwrap.wrap(text, **WIDTH), ""]
 
