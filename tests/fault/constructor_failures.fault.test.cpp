@@ -34,7 +34,7 @@ result try_pool(unsigned workers) {
     for (int i = 0; i != 3; ++i)
       async_run(pool, work([](int n) { return n + 1; }, i),
                 [&, i](std::exception_ptr e, int n) { right += !e && n == i + 1; });
-    io.run_for(10s);
+    io.run_for(hang_limit);
     r.works = right == 3;
   } catch (const pool_error& e) {
     r.error = e.code();

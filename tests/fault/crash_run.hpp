@@ -170,11 +170,11 @@ public:
     if (plan_.when == moment::destruction) arm();
     const auto begin = std::chrono::steady_clock::now();
     pool.reset();
-    expect(std::chrono::steady_clock::now() - begin < 6s, "destruction takes too long");
+    expect(std::chrono::steady_clock::now() - begin < hang_limit, "destruction takes too long");
     disarm();
     if (fills_rings()) filled = c.published / plan_.workers >= ring_slots - 1;
     io.restart();
-    io.run_for(5s);
+    io.run_for(hang_limit);
     expect_completed();
     audit.orphans_expected = server_hit();
   }
@@ -207,7 +207,7 @@ private:
     if (plan_.ring == content::huge_result && plan_.when == moment::batch) {
       constexpr auto punched = 2 * static_cast<unsigned>(os::call::punch_hole) + 1;
       const auto done = [&] { return plan_.nth != 0 ? hit() : shared().passed[0][punched] != 0; };
-      expect(eventually(done, 10s), "memory is not given back");
+      expect(eventually(done), "memory is not given back");
     }
     disarm();
     check_losses();
@@ -238,7 +238,7 @@ private:
       shared().gate = false;
       for (unsigned i = 0; i != plan_.workers; ++i) call(block, 7, 21);
       io_->restart();
-      expect(eventually([&] { return io_->poll(), shared().blocked == static_cast<int>(plan_.workers); }, 10s),
+      expect(eventually([&] { return io_->poll(), shared().blocked == static_cast<int>(plan_.workers); }),
              "the blocking tasks do not run");
       shared().published = 0;
       if (!fills_rings()) return;
@@ -282,7 +282,7 @@ private:
 
   void drive() {
     io_->restart();
-    io_->run_for(20s);
+    io_->run_for(hang_limit);
     expect_completed();
     if (completions_ != tasks_) throw stuck{};
   }

@@ -55,8 +55,10 @@ struct hooks {
 };
 
 int next(int n) { return n + 1; }
+pid_t front_end = 0;
+/// Ends when the front end is asleep.
 int nap(int n) {
-  ::usleep(2000);
+  eventually([] { return is_asleep(front_end); });
   return n;
 }
 std::vector<int> echo(const std::vector<int>& v) { return v; }
@@ -86,7 +88,7 @@ R result_of(net::io_context& io, const process_pool& pool, R (*fn)(A...), std::t
     result = std::move(r);
   });
   io.restart();
-  io.run_for(20s);
+  io.run_for(hang_limit);
   CHECK(done);
   return result;
 }
@@ -136,6 +138,7 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
   int score = 0;
   own >> score;
   for (auto& count : interruptions()) count = 0;
+  front_end = ::getpid();
   {
     const leak_audit audit;
     const hooks installed;
@@ -154,7 +157,7 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
     CHECK(eventually([&] {
       result_of(io, pool, nap, 1);
       return pool.stats().counters.exits_by(exit_cause::memory_limit) > exits_before;
-    }, 10s));
+    }));
     CHECK(result_of(io, pool, next, 1) == 2);
     // A death costs its task.
     int lost = 0;
@@ -166,7 +169,7 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
       }
     });
     io.restart();
-    io.run_for(20s);
+    io.run_for(hang_limit);
     CHECK(lost == 1);
     CHECK(result_of(io, pool, next, 2) == 3);
   }
@@ -180,7 +183,7 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
     CHECK(eventually([&] {
       result_of(io, pool, nap, 1);
       return interruptions()[static_cast<unsigned>(call::punch_hole)] > 0;
-    }, 30s));
+    }));
   }
   unsigned kinds = 0, all = 0;
   int interrupted = 0;

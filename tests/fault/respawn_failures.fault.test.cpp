@@ -53,7 +53,7 @@ counts disturb(process_pool& pool, net::io_context& io) {
     async_run(pool, work(echo, large), [&](std::exception_ptr e, const std::vector<int>& v) { note(e, v == large); });
   }
   io.restart();
-  io.run_for(10s);
+  io.run_for(hang_limit);
   return c;
 }
 

@@ -2,11 +2,15 @@
 // The locks of the hot path exclude, before there is a second thread and after, and whoever waits for one gets it.
 #include <coproc/os/lock.hpp>
 
+#include "support/holdings.hpp"
+
 #include <catch2/catch.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <mutex>
 #include <thread>
+#include <unistd.h>
 #include <vector>
 
 using namespace coproc;
@@ -47,15 +51,17 @@ TEST_CASE("who waits for a mutex while its holder sleeps gets it when that lets 
   os::mutex lock;
   for (int i = 0; i != 20; ++i) {
     bool inside = false, seen = true;
+    std::atomic<pid_t> waiting{0};
     std::thread waiter;
     {
       std::lock_guard guard(lock);
       inside = true;
       waiter = std::thread([&] {
+        waiting = ::gettid();
         std::lock_guard mine(lock);
         seen = inside;
       });
-      std::this_thread::sleep_for(std::chrono::milliseconds(2)); // it is in the futex by then, or about to be
+      CHECK(testing::eventually([&] { return waiting != 0 && testing::is_asleep(waiting); }));
       inside = false;
     }
     waiter.join();

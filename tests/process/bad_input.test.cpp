@@ -109,11 +109,10 @@ TEST_CASE("zero means the default, and unlimited is a kill_grace") {
 TEST_CASE("a pool made in a threaded process is refused with the reason and the ways out") {
   const leak_audit audit;
   std::atomic<bool> stop{false};
-  std::thread other([&] {
-    while (!stop) std::this_thread::sleep_for(milliseconds(1));
-  });
+  std::thread other([&] { stop.wait(false); });
   const refusal r = refuse({.max_workers = 1});
   stop = true;
+  stop.notify_all();
   other.join();
   INFO(r.text);
   CHECK(r.code == make_error_code(errc::worker_start_failed));

@@ -65,7 +65,7 @@ TEST_CASE("a handler may wait for another call, where other threads run the loop
     std::promise<int> result;
     coproc::async_run(pool, coproc::work(identity, 1), [&](std::exception_ptr, int one) {
       auto inner = coproc::async_run(pool, coproc::work(identity, 2), net::use_future);
-      result.set_value(inner.wait_for(60s) == std::future_status::ready ? one + inner.get() : -1);
+      result.set_value(inner.wait_for(hang_limit) == std::future_status::ready ? one + inner.get() : -1);
     });
     CHECK(result.get_future().get() == 3);
   }
@@ -87,12 +87,12 @@ TEST_CASE("a slow handler holds up nobody else, and time-outs go on") {
   in_handler.get_future().wait();
   std::vector<std::future<int>> others;
   for (int i = 0; i < 100; ++i) others.push_back(coproc::async_run(pool, coproc::work(identity, i), net::use_future));
-  for (auto& each : others) CHECK(each.wait_for(60s) == std::future_status::ready);
+  for (auto& each : others) CHECK(each.wait_for(hang_limit) == std::future_status::ready);
   auto endless = coproc::async_run(pool.with({.timeout = 20ms}), coproc::work([] {
                                      for (;;) burn(1000);
                                    }),
                                    net::use_future);
-  REQUIRE(endless.wait_for(60s) == std::future_status::ready);
+  REQUIRE(endless.wait_for(hang_limit) == std::future_status::ready);
   CHECK_THROWS_AS(endless.get(), coproc::task_timeout);
   may_return.set_value();
   io.stop();
@@ -126,7 +126,7 @@ TEST_CASE("a handler may destroy the pool while another thread drains it") {
     for (int i = 0; i < 200; ++i)
       coproc::async_run(*pool, coproc::work(identity, i), [&](std::exception_ptr, int n) {
         if (completed++ == 20) {
-          std::this_thread::sleep_for(6ms); // long enough for another thread to take over
+          CHECK(eventually([&] { return completed > 21; })); // another thread has taken over
           pool.reset();
         }
         static_cast<void>(n);
@@ -230,10 +230,10 @@ TEST_CASE("a full doorbell still rings") {
   CHECK(*fills.value > 0);
   for (int i = 0; i < 20; ++i) {
     ending<int> e;
-    start(e, pool, [](int n) {
-      ::usleep(2000); // the front end sleeps meanwhile
+    start(e, pool, [](int n, pid_t front_end) {
+      eventually([&] { return is_asleep(front_end); });
       return n;
-    }, i);
+    }, i, ::getpid());
     REQUIRE(run_all(io));
     CHECK(e.value == i);
   }

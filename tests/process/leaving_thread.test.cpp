@@ -19,15 +19,19 @@ namespace {
 
 struct thrown {};
 
+shared_memory<tally> go;
+int seven_when_told() { return go->await(1) ? 7 : 0; }
+
 // io.run() on a thread of its own, which ends when it returns or a handler throws `thrown`.
 class runner {
 public:
   explicit runner(net::io_context& io) : io_(io), thread_([this] { run(); }) {}
   ~runner() {
-    if (ended_.wait_for(0s) != std::future_status::ready) io_.stop();
+    if (!has_ended()) io_.stop();
     thread_.join();
   }
-  bool ends() { return ended_.wait_for(20s) == std::future_status::ready; }
+  bool ends() { return ended_.wait_for(hang_limit) == std::future_status::ready; }
+  bool has_ended() { return ended_.wait_for(0s) == std::future_status::ready; }
 
 private:
   void run() {
@@ -64,16 +68,15 @@ TEST_CASE("a result arrives although the thread that looked for it last was thro
   for (int round = 0; round < 20; ++round) {
     net::io_context io;
     coproc::process_pool pool(io, {.max_workers = 1});
+    go.reset();
     std::atomic<int> result{0};
     net::any_io_executor tracked = net::require(io.get_executor(), net::execution::outstanding_work.tracked);
     coproc::async_run(pool, coproc::work([] { return 1; }),
                       net::bind_executor(std::exchange(tracked, {}), [](std::exception_ptr, int) { throw thrown(); }));
-    coproc::async_run(pool, coproc::work([] {
-                        ::usleep(1000);
-                        return 7;
-                      }),
-                      [&](std::exception_ptr, int value) { result = value; });
+    coproc::async_run(pool, coproc::work(seven_when_told), [&](std::exception_ptr, int value) { result = value; });
     runner a(io), b(io);
+    CHECK(eventually([&] { return a.has_ended() || b.has_ended(); }));
+    go->add();
     REQUIRE(a.ends());
     REQUIRE(b.ends());
     CHECK(result == 7);
@@ -89,13 +92,11 @@ TEST_CASE("a result arrives although the thread that looked for it last has gone
     runner other(io);
     std::promise<int> result;
     auto arrives = result.get_future();
-    coproc::async_run(pool, coproc::work([] {
-                        ::usleep(1000);
-                        return 7;
-                      }),
-                      [&](std::exception_ptr, int value) { result.set_value(value); });
+    go.reset();
+    coproc::async_run(pool, coproc::work(seven_when_told), [&](std::exception_ptr, int value) { result.set_value(value); });
     io.poll_one();
-    REQUIRE(arrives.wait_for(20s) == std::future_status::ready);
+    go->add();
+    REQUIRE(arrives.wait_for(hang_limit) == std::future_status::ready);
     CHECK(arrives.get() == 7);
     work.reset();
     CHECK(other.ends());

@@ -127,7 +127,7 @@ TEST_CASE("the pool may go first: every call completes with operation_aborted, p
   calls_in_every_state calls(*pool);
   const stopwatch watch;
   pool.reset();
-  CHECK(watch.milliseconds() < 3400);
+  CHECK(watch.milliseconds() < 10'000);
   CHECK(calls.completions() == 0); // posted, not inline
   CHECK_FALSE(is_alive(shared->pid));
   REQUIRE(run_all(io));
@@ -163,7 +163,7 @@ TEST_CASE("the context may go first: handlers are destroyed uninvoked and the wo
     const int before = calls.completions();
     const stopwatch watch;
     io.reset();
-    CHECK(watch.milliseconds() < 3400);
+    CHECK(watch.milliseconds() < 10'000);
     CHECK(calls.completions() == before);
     CHECK_FALSE(is_alive(shared->pid));
   }
@@ -183,7 +183,7 @@ TEST_CASE("destruction is bounded although a task ignores SIGTERM, in either ord
     else
       io.reset();
     CHECK(watch.milliseconds() >= 195);
-    CHECK(watch.milliseconds() < 3400);
+    CHECK(watch.milliseconds() < 10'000);
     CHECK_FALSE(is_alive(shared->pid));
     if (pool_first) {
       REQUIRE(run_all(*io));
@@ -204,7 +204,7 @@ TEST_CASE("destruction is bounded although a worker is stopped, or still in its 
     ::kill(shared->pid, SIGSTOP);
     const stopwatch watch;
     pool.reset();
-    CHECK(watch.milliseconds() < 3400);
+    CHECK(watch.milliseconds() < 10'000);
     REQUIRE(run_all(io));
     CHECK(e.aborted());
   }
@@ -219,7 +219,7 @@ TEST_CASE("destruction is bounded although a worker is stopped, or still in its 
     start(e, *pool, identity, 1);
     const stopwatch watch;
     pool.reset();
-    CHECK(watch.milliseconds() < 3400);
+    CHECK(watch.milliseconds() < 10'000);
     REQUIRE(run_all(io));
     CHECK(e.aborted());
   }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // The delivery guard at its edges (tests/model/delivery.pml found both): handlers that block where nothing but the guard could
-// make the pool go on. Two threads run the loop; a handler that is never released says so after ten seconds.
+// make the pool go on. Two threads run the loop; a handler that is never released says so.
 #include <coproc/process_pool.hpp>
 #include <coproc/run_in_executor.hpp>
 
@@ -21,6 +21,7 @@ namespace {
 struct signals {
   std::atomic<bool> gate{false};
   std::atomic<int> ended{0};
+  std::atomic<pid_t> worker{0};
 };
 
 signals& shared() {
@@ -34,21 +35,26 @@ void begin() {
   shared().ended = 0;
 }
 
+int at_once(int n) {
+  shared().worker = ::getpid();
+  ++shared().ended;
+  return n;
+}
 int after_gate(int n) {
   while (!shared().gate) ::usleep(100);
-  ++shared().ended;
-  return n;
-}
-int at_once(int n) {
-  ++shared().ended;
-  return n;
+  return at_once(n);
 }
 
-/// Both tasks have returned; their workers say DONE in the next microseconds.
+/// Have all tasks returned, and has their worker said so before it went to sleep?
 bool await_ended(int tasks) {
-  const bool ended = eventually([&] { return shared().ended == tasks; }, 10s);
-  std::this_thread::sleep_for(5ms);
-  return ended;
+  return eventually([&] { return shared().ended == tasks; }) && eventually([] { return is_asleep(shared().worker); });
+}
+
+/// Does every other thread of this process wait for something?
+bool others_sleep() {
+  for (const int tid : numbers_in("/proc/self/task"))
+    if (tid != ::gettid() && !is_asleep(tid)) return false;
+  return true;
 }
 
 void run_on_two_threads(net::io_context& io) {
@@ -76,8 +82,8 @@ struct coproc::codec<slow_to_decode> {
   static void encode(writer& w, const slow_to_decode& s) { w.put(s.bytes); }
   static slow_to_decode decode(reader& r) {
     slow_to_decode s{r.get<std::vector<char>>()};
-    eventually([] { return second_has_ended.load(); }, 10s);
-    std::this_thread::sleep_for(20ms); // until the other thread sleeps
+    eventually([] { return second_has_ended.load(); });
+    eventually(others_sleep);
     return s;
   }
 };
@@ -99,8 +105,8 @@ TEST_CASE("a result that a turn frees after it was taken over wakes the worker t
     CHECK(!e);
     third_has_ended = true;
   });
-  std::thread other([&] { io.run_for(20s); });
-  io.run_for(20s);
+  std::thread other([&] { io.run_for(hang_limit); });
+  io.run_for(hang_limit);
   other.join();
   CHECK(third_has_ended);
 }
@@ -113,14 +119,14 @@ TEST_CASE("a handler may wait for its neighbour, though both tasks ended last an
   std::promise<void> second;
   bool released = false;
   async_run(pool, work(after_gate, 1),
-            [&](std::exception_ptr, int) { released = second.get_future().wait_for(10s) == std::future_status::ready; });
+            [&](std::exception_ptr, int) { released = second.get_future().wait_for(hang_limit) == std::future_status::ready; });
   async_run(pool, work(after_gate, 2), [&](std::exception_ptr, int) { second.set_value(); });
   // The pool sleeps, and its guard has run out, when both threads are kept busy until both tasks have ended.
   std::atomic<int> busy{0};
   std::atomic<bool> both_busy{true};
   const auto keep_busy = [&] {
     ++busy;
-    if (!eventually([&] { return busy == 2; }, 10s)) both_busy = false;
+    if (!eventually([&] { return busy == 2; })) both_busy = false;
     shared().gate = true;
     if (!await_ended(2)) both_busy = false;
   };
@@ -144,7 +150,7 @@ TEST_CASE("a handler may wait for a task that runs, though the handler before it
   async_run(pool, work(at_once, 1), [](std::exception_ptr, int) { std::this_thread::sleep_for(50ms); });
   async_run(pool, work(at_once, 2), [&](std::exception_ptr, int) {
     shared().gate = true;
-    released = third.get_future().wait_for(10s) == std::future_status::ready;
+    released = third.get_future().wait_for(hang_limit) == std::future_status::ready;
   });
   async_run(pool, work(after_gate, 3), [&](std::exception_ptr, int) { third.set_value(); });
   REQUIRE(await_ended(2));

@@ -24,9 +24,12 @@
 
 namespace coproc::testing {
 
+/// Nothing that a test waits for takes so long, however slow and busy the machine is; what does hangs.
+inline constexpr std::chrono::seconds hang_limit(60);
+
 /// Looks again until done() or the deadline: for what ends without telling anybody.
 template <class Predicate>
-bool eventually(Predicate done, std::chrono::milliseconds limit = std::chrono::seconds(2)) {
+bool eventually(Predicate done, std::chrono::milliseconds limit = hang_limit) {
   const auto deadline = std::chrono::steady_clock::now() + limit;
   for (;;) {
     if (done()) return true;
@@ -69,6 +72,9 @@ inline bool is_alive(pid_t pid) {
   const auto s = status_of(pid);
   return !s.name.empty() && s.state != 'Z' && s.state != 'X';
 }
+
+/// Does this process, or thread, wait for something?
+inline bool is_asleep(pid_t pid) { return status_of(pid).state == 'S'; }
 
 /// All processes below `root`, zombies included.
 inline std::map<pid_t, process_status> descendants_of(pid_t root) {
@@ -117,7 +123,7 @@ inline holdings take_holdings() {
   return s;
 }
 
-/// What is held beyond `before`, one line each; empty if nothing is, at the latest two seconds from now.
+/// What is held beyond `before`, one line each; empty as soon as nothing is.
 inline std::string left_behind(const holdings& before) {
   std::string text;
   eventually([&] {

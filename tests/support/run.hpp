@@ -105,7 +105,7 @@ void start(net::cancellation_slot slot, ending<R>& e, pool_ref pool, F fn, A&&..
 }
 
 /// Runs until nothing is outstanding. False: something still is, after a time in which all should have ended.
-inline bool run_all(net::io_context& io, std::chrono::seconds limit = std::chrono::seconds(60)) {
+inline bool run_all(net::io_context& io, std::chrono::seconds limit = hang_limit) {
   io.restart();
   io.run_for(limit);
   return io.stopped();
@@ -124,7 +124,7 @@ R run_coroutine(net::io_context& io, net::awaitable<R> body) {
 
 /// Runs the loop until done(). False: it did not come true in a time in which it should have.
 template <class Predicate>
-bool run_until(net::io_context& io, Predicate done, std::chrono::milliseconds limit = std::chrono::seconds(60)) {
+bool run_until(net::io_context& io, Predicate done, std::chrono::milliseconds limit = hang_limit) {
   return eventually(
       [&] {
         io.restart();
@@ -172,7 +172,7 @@ public:
   }
 
   /// Blocks until the number is at least `n`. False: it took so long that it will never be.
-  bool await(std::uint32_t n, std::chrono::seconds limit = std::chrono::seconds(60)) noexcept {
+  bool await(std::uint32_t n, std::chrono::seconds limit = hang_limit) noexcept {
     const auto deadline = std::chrono::steady_clock::now() + limit;
     for (;;) {
       const std::uint32_t now = get();
