@@ -10,4 +10,4 @@ preset=${1:-release}
 sh scripts/setup.sh "$preset"
 echo "coproc: building build/$preset"
 cmake --build --preset "$preset"
-ctest --preset "$preset" -j "$(nproc)" "$@"
+ctest --preset "$preset" -j "$(($(nproc) + 1))" "$@" # some wait for most of their time
