@@ -15,10 +15,16 @@
 /// The same for a class, where functions are virtual and so can be no templates.
 #define COPROC_LAZY_CLASS template <class = void>
 
-/// The same for functions that users call, or whose callers users compile: where the library is compiled separately, its source
-/// file alone has them.
+/// Stands before what there is one of in a process, also where shared libraries are compiled with -fvisibility=hidden:
+/// a variable, or a type whose objects are caught or compared on both sides. A program that loads such libraries with
+/// dlopen must export its symbols (-rdynamic); else each has its own all the same. A static variable of an inline
+/// function is none of these: it stays hidden under -fvisibility-inlines-hidden.
+#define COPROC_VISIBLE [[gnu::visibility("default")]]
+
+/// As COPROC_LAZY, for functions that users call, or whose callers users compile: where the library is compiled
+/// separately, its source file alone has them.
 #if defined(COPROC_SEPARATE_COMPILATION)
-#define COPROC_DECL
+#define COPROC_DECL COPROC_VISIBLE
 #define COPROC_DEF
 #else
 #define COPROC_DECL COPROC_LAZY

@@ -17,7 +17,8 @@
 #include <type_traits>
 #include <utility>
 
-namespace coproc {
+// Visible, as COPROC_VISIBLE: exceptions are thrown on one side of a shared library and caught on the other.
+namespace [[gnu::visibility("default")]] coproc {
 
 /// What can go wrong, in category "coproc".
 enum class errc {
@@ -43,12 +44,18 @@ COPROC_DECL const net::error_category& error_category() noexcept;
 /// An errc as an error_code.
 inline net::error_code make_error_code(errc e) noexcept { return {static_cast<int>(e), error_category()}; }
 
+/// Also true of a code that a shared library made with a category of its own, where the program does not export its
+/// symbols.
+inline bool operator==(const net::error_code& code, errc e) noexcept {
+  return code.value() == static_cast<int>(e) && std::string_view(code.category().name()) == "coproc";
+}
+
 } // namespace coproc
 
 template <>
 struct std::is_error_code_enum<coproc::errc> : std::true_type {};
 
-namespace coproc {
+namespace [[gnu::visibility("default")]] coproc {
 
 /// Base of everything coproc raises; code() is in category "coproc" unless an operating-system error is the cause.
 class pool_error : public net::system_error {

@@ -11,7 +11,7 @@ namespace coproc {
 
 namespace detail {
 
-class category final : public net::error_category {
+class COPROC_VISIBLE category final : public net::error_category {
 public:
   const char* name() const noexcept override { return "coproc"; }
 
@@ -41,7 +41,32 @@ public:
     if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout) return std::make_error_condition(std::errc::timed_out);
     return {value, *this};
   }
+
+  // By name, since not all of a process need be one object; see COPROC_VISIBLE.
+  bool equivalent(const std::error_code& code, int condition) const noexcept override {
+    return code.value() == condition && is_named_so(code.category());
+  }
+  bool equivalent(int code, const std::error_condition& condition) const noexcept override {
+    return (condition.value() == code && is_named_so(condition.category())) ||
+           default_error_condition(code) == condition;
+  }
+
+private:
+  bool is_named_so(const net::error_category& other) const noexcept { return std::string_view(other.name()) == name(); }
 };
+
+/// A constant that outlives every other static object, and a shared library that was first to ask for it.
+template <class T>
+struct never_destroyed {
+  union {
+    T value;
+  };
+  constexpr never_destroyed() noexcept : value() {}
+  ~never_destroyed() {}
+};
+
+template <class = void>
+COPROC_VISIBLE inline constinit const never_destroyed<category> the_category{};
 
 constexpr const char* ordinal_suffix(std::uint64_t n) noexcept {
   if (n / 10 % 10 == 1) return "th";
@@ -50,10 +75,7 @@ constexpr const char* ordinal_suffix(std::uint64_t n) noexcept {
 
 } // namespace detail
 
-COPROC_DEF const net::error_category& error_category() noexcept {
-  static const detail::category instance;
-  return instance;
-}
+COPROC_DEF const net::error_category& error_category() noexcept { return detail::the_category<>.value; }
 
 namespace detail {
 

@@ -182,7 +182,7 @@ private:
     detail::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
   }
 
-  static inline thread_local constinit handing_out* innermost_ = nullptr;
+  COPROC_VISIBLE static inline thread_local constinit handing_out* innermost_ = nullptr;
 
   long long free_;
   bool abandoned_ = false; // the semaphore object is gone

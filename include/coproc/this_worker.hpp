@@ -3,6 +3,7 @@
 // and in tasks of the thread bridge. A public header.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/net/error_code.hpp>
 #include <coproc/worker/context.hpp>
 #include <coproc/worker/stop_flag.hpp>
@@ -15,9 +16,9 @@
 
 namespace coproc::detail {
 
-/// The one object of type T that this_worker::make_state made in this process.
+/// The one object of type T that this_worker::make_state made in this process. (Not where T itself is hidden.)
 template <class T>
-inline std::optional<T> state_of_this_worker;
+COPROC_VISIBLE inline std::optional<T> state_of_this_worker;
 
 } // namespace coproc::detail
 
@@ -66,8 +67,9 @@ inline void throw_if_stopped() {
 }
 
 /// Makes this worker's one object of type T, destroying the one that was there: for pool_options::initializer, so that
-/// tasks find what is expensive to make (a parser, a connection). It lives until the worker ends, which runs no destructors;
-/// pool_options::finalizer can use it.
+/// tasks find what is expensive to make (a parser, a connection). It lives until the worker ends, which runs no
+/// destructors; pool_options::finalizer can use it. A shared library finds it if T is visible there
+/// (-fvisibility=hidden hides types, too).
 template <class T, class... A>
 T& make_state(A&&... args) {
   return detail::state_of_this_worker<T>.emplace(std::forward<A>(args)...);

@@ -655,7 +655,7 @@ private:
     if (complete_handlers) gate_->open();
   }
 
-  static inline thread_local constinit turn_mark turn_on_this_thread{};
+  COPROC_VISIBLE static inline thread_local constinit turn_mark turn_on_this_thread{};
 
   resolved_options options_;
   image_snapshot image_;

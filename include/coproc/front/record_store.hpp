@@ -36,7 +36,7 @@ public:
       record_store* store;
       task_record* record;
     };
-    static inline thread_local constinit cached current{};
+    COPROC_VISIBLE static inline thread_local constinit cached current{};
 
     const cached outer_;
   };

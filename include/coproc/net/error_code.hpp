@@ -6,6 +6,10 @@
 #if !defined(ASIO_STANDALONE)
 #define ASIO_STANDALONE 1
 #endif
+// Asio 1.22 asks what libstdc++ has before it includes any of it: without this, source files that include Asio first
+// would free with operator delete what others allocate with aligned_alloc.
+#include <cstddef>
+
 #include <asio/version.hpp>
 
 // Asio 1.22 switches coroutines on for g++ and for clang with libc++, not for clang with libstdc++ (fixed in 1.26).

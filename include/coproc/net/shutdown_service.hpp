@@ -4,6 +4,7 @@
 // Layer net/.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/net/asio.hpp>
 
 #include <list>
@@ -15,7 +16,7 @@
 namespace coproc::detail {
 
 /// An object with waiting handlers.
-class shutdown_listener {
+class COPROC_VISIBLE shutdown_listener { // as the id of the service has to be
 public:
   /// The context is about to go: give up all handlers, uninvoked, and never touch the context again.
   virtual void context_shutting_down() noexcept = 0;
@@ -33,7 +34,7 @@ class basic_shutdown_service final : public net::execution_context::service {
   };
 
 public:
-  static inline net::execution_context::id id;
+  COPROC_VISIBLE static inline net::execution_context::id id;
 
   explicit basic_shutdown_service(net::execution_context& context) : service(context) {}
 

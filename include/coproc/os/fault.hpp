@@ -7,6 +7,8 @@
 // whole, an eventfd takes eight bytes or none, and /proc takes a write as it is.
 #pragma once
 
+#include <coproc/config.hpp>
+
 #include <cerrno>
 #include <cstddef>
 
@@ -36,7 +38,7 @@ struct fault_hooks {
   void (*before_store)(unsigned site) = nullptr;
   void (*after_store)(unsigned site) = nullptr;
 };
-inline fault_hooks faults;
+COPROC_VISIBLE inline fault_hooks faults;
 #endif
 
 /// How many of `wanted` bytes a read is to ask for: fewer only where a hook wants a short transfer.

@@ -3,15 +3,18 @@
 // them. Any process.
 #pragma once
 
+#include <coproc/config.hpp>
+
 #include <atomic>
 #include <pthread.h>
 
 namespace coproc::os {
 
-inline std::atomic<unsigned> fork_generation{0};
+COPROC_VISIBLE inline std::atomic<unsigned> fork_generation{0};
 
-/// Installs the handler that counts forks, once per process image. (vfork and raw clone run no handlers.)
-inline void count_forks() {
+/// Installs the handler that counts forks, once in the program and in each shared library that makes pools: a handler
+/// goes with the library that installed it, and it does no harm to count twice. (vfork and raw clone run no handlers.)
+[[gnu::visibility("hidden")]] inline void count_forks() {
   static const int installed = ::pthread_atfork(nullptr, nullptr, [] { fork_generation.fetch_add(1, std::memory_order_relaxed); });
   static_cast<void>(installed);
 }

@@ -2,6 +2,7 @@
 // What a worker process knows of itself, for this_worker. Written by the worker loop; absent in every other process.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/shm/mailbox.hpp>
 
 #include <atomic>
@@ -48,6 +49,6 @@ struct worker_context {
   }
 };
 
-inline worker_context this_worker_context;
+COPROC_VISIBLE inline worker_context this_worker_context;
 
 } // namespace coproc::detail::worker

@@ -3,6 +3,8 @@
 // this_worker::stop_requested() reads it. Standard headers only.
 #pragma once
 
+#include <coproc/config.hpp>
+
 #include <atomic>
 #include <utility>
 
@@ -10,7 +12,7 @@ namespace coproc::detail::worker {
 
 /// The stop flag of the task that the thread bridge runs on this thread; null outside such a task. The flag only ever
 /// goes from false to true and publishes no other memory: relaxed loads do.
-inline thread_local constinit const std::atomic<bool>* thread_stop_flag = nullptr;
+COPROC_VISIBLE inline thread_local constinit const std::atomic<bool>* thread_stop_flag = nullptr;
 
 /// Sets thread_stop_flag for one scope. Tasks nest where a task runs a thread pool or an io_context itself.
 class thread_stop_scope {
