@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
-# Checks that includes below <root>/coproc point down only, that each dependency comes through its one door, and that no
-# clock is used that somebody may set: deadlines must not move with the time of day.
+# Checks that includes below <root>/coproc point down only, that each dependency comes through its one door and by its
+# public names, and that no clock is used that somebody may set: deadlines must not move with the time of day.
 # usage: check_includes.sh <root>      (<root> is the include directory). Run by ctest.
 #
 # Layers, lowest first: os, shm, codec, worker, server, net, front, public (the files directly in coproc/). So worker/ and
@@ -41,6 +41,10 @@ find coproc -name '*.hpp' -o -name '*.ipp' | LC_ALL=C sort | xargs awk '
     if (!(here in rank)) fault("coproc/" here "/ is not a layer that scripts/check_includes.sh knows")
   }
 
+  /(boost::[a-z_:]*|asio::[a-z_:]*|[^a-z_]net::[a-z_:]*)detail::/ {
+    fault("a private name of another library, which may lack it tomorrow")
+  }
+
   /system_clock|CLOCK_REALTIME|high_resolution_clock|gettimeofday/ { fault("deadlines go by steady_clock and CLOCK_MONOTONIC") }
 
   /^[ \t]*#[ \t]*include/ && here in rank {
@@ -61,8 +65,6 @@ find coproc -name '*.hpp' -o -name '*.ipp' | LC_ALL=C sort | xargs awk '
       else if (rank[there] > rank[here]) fault(here " includes <" target "> of the higher layer " there)
     } else if (target ~ /^asio(\.hpp|\/)/) {
       if (here != "net") fault("Asio comes through <coproc/net/asio.hpp>, not <" target ">")
-    } else if (target ~ /^boost\/pfr/) {
-      if (FILENAME != "coproc/codec/aggregate.hpp") fault("Boost.PFR comes through <coproc/codec/aggregate.hpp>")
     } else if (target ~ /^boost\/interprocess/) {
       if (here != "os") fault("Boost.Interprocess comes through os/")
     } else if (target ~ /^fmt\//) {

@@ -13,6 +13,14 @@ purpose=${2:-}
 have_command() { command -v "$1" >/dev/null 2>&1; }
 # The run-time libraries of clang's sanitizers are a package of their own.
 have_clang() { echo 'int main() {}' | "clang++-$1" -fsanitize=address -x c++ - -o /dev/null 2>/dev/null; }
+have_boost() { # of this version, or later
+  header=boost/version.hpp
+  for directory in /usr/include /usr/local/include; do
+    version=$(sed -n 's/^#define BOOST_VERSION //p' "$directory/$header" 2>/dev/null) || continue
+    if [ "$version" -ge "$1" ]; then return 0; fi
+  done
+  return 1
+}
 have_header() { [ -e "/usr/include/$1" ] || [ -e "/usr/local/include/$1" ]; }
 have_shared() { [ -e "/usr/share/$1" ]; }
 
@@ -28,7 +36,7 @@ list_missing() {
   need have_command ninja ninja-build
   need have_command g++ g++
   need have_header asio/version.hpp libasio-dev
-  need have_header boost/pfr.hpp "$boost_package"
+  need have_boost 108100 "$boost_package"
   need have_header fmt/format.h libfmt-dev
   need have_header catch2 catch2
   need have_header nettle/sha2.h nettle-dev
@@ -71,7 +79,7 @@ apt_get() {
   quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 "$@"
 }
 
-# Debian 12 has Boost 1.74 by default, without Boost.PFR; later releases have a default that will do.
+# Debian 12 has Boost 1.74 by default; later releases have a default that will do.
 # --no-remove: on a machine that has other versions nothing is ever taken away.
 install_missing() {
   apt_get update || return 1

@@ -8,6 +8,8 @@
 #include <array>
 #include <catch2/catch.hpp>
 #include <chrono>
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
 #include <memory>
@@ -119,6 +121,29 @@ class not_an_aggregate {
   std::string s_;
 };
 
+// clang-format off
+#define TEN(x) std::uint8_t x##0, x##1, x##2, x##3, x##4, x##5, x##6, x##7, x##8, x##9;
+struct nine { std::uint8_t a, b, c, d, e, f, g, h, i; };
+struct ten { TEN(a) };
+struct eleven { TEN(a) std::string last; };
+struct ninety_nine { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) std::uint8_t q, r, s, t, u, v, w, x; std::string last; };
+struct hundred { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) TEN(j) };
+struct hundred_and_one { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) TEN(j) std::string last; };
+#undef TEN
+// clang-format on
+
+/// Are N members visited, and where they are? All but perhaps the last are bytes.
+template <std::size_t N, class T>
+bool visits_in_order(const T& value) {
+  const auto* const begin = reinterpret_cast<const std::byte*>(&value);
+  return coproc::detail::with_members(value, [&](const auto&... member) {
+    const void* const places[] = {&member...};
+    for (std::size_t i = 0; i + 1 < sizeof...(member); ++i)
+      if (places[i] != begin + i) return false;
+    return sizeof...(member) == N;
+  });
+}
+
 } // namespace
 
 template <>
@@ -170,6 +195,18 @@ TEST_CASE("members are visited in order, in place") {
     CHECK(&tags == &p.tags);
   });
   coproc::detail::with_members(empty(), [](auto&... none) { CHECK(sizeof...(none) == 0); });
+}
+
+TEST_CASE("up to a hundred members are visited, each once") {
+  CHECK(visits_in_order<9>(nine()));
+  CHECK(visits_in_order<10>(ten()));
+  CHECK(visits_in_order<11>(eleven()));
+  CHECK(visits_in_order<99>(ninety_nine()));
+  CHECK(visits_in_order<100>(hundred()));
+  STATIC_REQUIRE(std::is_same_v<member_t<10, eleven>, std::string>);
+  STATIC_REQUIRE(std::is_same_v<member_t<98, ninety_nine>, std::string>);
+  STATIC_REQUIRE(std::is_same_v<member_t<99, hundred>, std::uint8_t>);
+  STATIC_REQUIRE(!reflectable<hundred_and_one>);
 }
 
 TEST_CASE("aggregates arrive as they were sent") {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// The members of plain aggregates, and the only header that includes Boost.PFR. Compile time, apart from visiting the
-// members of a value. The codec layer.
+// The members of plain aggregates: which types have them, how many, and a visit to them. Compile time, apart from that.
+// The codec layer.
 #pragma once
 
-#include <boost/pfr/core.hpp>
+#include <coproc/codec/bind_members.hpp>
 
 #include <cstddef>
 #include <exception>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
@@ -57,13 +58,11 @@ consteval bool takes_braces(std::index_sequence<Before...>, std::index_sequence<
   };
 }
 
-inline constexpr std::size_t max_members = 100;
-
-// The largest number of initialisers that T takes. Boost.PFR's own count tries up to eight for each byte of T, which
-// takes minutes for a struct with a large array in it, and crashes g++ 12 on some recursive types.
+// The largest number of initialisers that T takes, from the least on. (Boost.PFR 1.81 searches from the other end, up
+// to eight for each byte of T. That takes a minute for a struct with a large array in it.)
 template <class T, std::size_t N = 0, bool Found = false>
 consteval std::size_t count_members() {
-  if constexpr (N > max_members)
+  if constexpr (N > max_members + 1)
     return N;
   else if constexpr (takes<T>(std::make_index_sequence<N>()))
     return count_members<T, N + 1, true>();
@@ -91,8 +90,8 @@ consteval bool has_array_member(std::index_sequence<Index...>) {
   return (is_array_member<T, Index, sizeof...(Index)>(std::make_index_sequence<sizeof...(Index) - Index - 1>()) || ...);
 }
 
-/// Boost.PFR sees the members of T as they are. Left out, because it cannot tell or fails in its own depths: base
-/// classes; reference members, which it reports as values (they are not assignable); C arrays (say std::array).
+/// Can the members of T be bound, and made again from their values? Not of classes with base classes, reference members
+/// (they are not assignable) or C arrays (say std::array).
 template <class T>
 consteval bool is_reflectable() {
   if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>)
@@ -112,26 +111,16 @@ consteval bool is_reflectable() {
 template <class T>
 concept reflectable = is_reflectable<T>();
 
-template <class T>
-auto tie_members(T& value) {
-  return boost::pfr::detail::tie_as_tuple(value, boost::pfr::detail::size_t_<member_count<std::remove_cv_t<T>>>());
-}
-
 template <std::size_t Index, class T>
-using member_t = std::remove_cvref_t<decltype(boost::pfr::detail::sequence_tuple::get<Index>(
-    boost::pfr::detail::tie_as_tuple(std::declval<T&>(), boost::pfr::detail::size_t_<member_count<T>>())))>;
+using member_t = std::remove_cvref_t<std::tuple_element_t<Index, member_types<member_count<T>, T>>>;
 
 /// Calls visit(const member&...) once, with all members in order.
 template <class T, class Visit>
 decltype(auto) with_members(const T& value, Visit&& visit) {
-  if constexpr (std::is_empty_v<T>) {
+  if constexpr (std::is_empty_v<T>)
     return visit();
-  } else {
-    const auto members = tie_members(value);
-    return [&]<std::size_t... I>(std::index_sequence<I...>) -> decltype(auto) {
-      return visit(boost::pfr::detail::sequence_tuple::get<I>(members)...);
-    }(std::make_index_sequence<member_count<T>>());
-  }
+  else
+    return bind_members<member_count<T>>(value, std::forward<Visit>(visit));
 }
 
 } // namespace coproc::detail
