@@ -48,7 +48,7 @@ public:
   /// Copies the bytes of f.
   template <class F>
     requires(std::invocable<F&, Args...> && !std::same_as<std::remove_cvref_t<F>, basic_hook>)
-  basic_hook(F f) : stateless_(std::is_empty_v<F> || std::is_pointer_v<F>) {
+  basic_hook(F f) {
     static_assert(std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t),
                   "coproc: a hook is copied as bytes (48 at most): capture references or trivially copyable values");
     if constexpr (std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes) {
@@ -60,14 +60,12 @@ public:
   }
 
   explicit operator bool() const noexcept { return call_ != nullptr; } ///< is there one?
-  bool stateless() const noexcept { return stateless_; }               ///< it captures nothing
   /// Calls it. There must be one.
   void operator()(Args... args) { call_(state_, std::forward<Args>(args)...); }
 
 private:
   alignas(std::max_align_t) std::byte state_[max_bytes]{};
   void (*call_)(void*, Args...) = nullptr;
-  bool stateless_ = true;
 };
 
 /// Called without arguments: preload, initializer, finalizer.

@@ -304,18 +304,29 @@ private:
         for (; next != t.seq; ++next) legal &= is_revoked(w, next);
         ++next;
         const std::uint64_t word = shm::load_state(w.mailbox().at(t.seq));
-        const bool is_head = t.seq == head;
+        const bool is_head = t.seq == head, is_ready = word == shm::pack(t.seq, shm::slot_state::ready);
         task_state expected = task_state::illegal;
-        if (word == shm::pack(t.seq, shm::slot_state::ready) && !(is_head && w.head_running())) expected = task_state::ready;
+        if (is_ready) expected = task_state::ready;
         if (word == shm::pack(t.seq, shm::slot_state::running)) expected = task_state::running;
         if (word == shm::pack(t.seq, shm::slot_state::done)) expected = task_state::done;
-        legal &= expected == task_state::ready || (expected == task_state::running && is_head);
-        check(w.look(t) == expected, "the validator sees a task in a state that its word does not say");
-        check(expected != task_state::running || !is_head || w.head_running(), "RUNNING is not remembered");
+        const task_state seen = w.look(t);
+        // READY at the head is a lie if that was seen RUNNING, by whatever looked before.
+        check(seen == expected || (is_head && is_ready && seen == task_state::illegal),
+              "the validator sees a task in a state that its word does not say");
+        legal &= seen == task_state::ready || (seen == task_state::running && is_head);
+        if (is_head && seen == task_state::running) check_is_remembered(w, t);
       });
       for (; next != head + w.load(); ++next) legal &= is_revoked(w, next);
       check(w.legal_remains() == legal, "the validator takes an illegal ring for a legal one, or the other way round");
     });
+  }
+
+  // A head that was seen RUNNING cannot be READY again.
+  void check_is_remembered(front::worker_record& w, const front::task_record& t) {
+    auto& word = w.mailbox().at(t.seq).state;
+    const std::uint64_t running = word.exchange(shm::pack(t.seq, shm::slot_state::ready));
+    check(w.look(t) == front::worker_record::task_state::illegal, "RUNNING is not remembered");
+    word = running;
   }
 
   struct head_position {

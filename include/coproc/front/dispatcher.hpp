@@ -112,7 +112,6 @@ public:
   /// For a destructor: whatever is left is aborted, without waiting for its worker, and none is started any more.
   COPROC_LAZY void abandon() noexcept;
 
-  bool closed() const noexcept { return ledger_.closed(); }
   bool failed() const noexcept { return ledger_.failed(); }
 
   // ---- what is counted

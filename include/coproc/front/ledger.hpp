@@ -39,7 +39,6 @@ public:
   COPROC_LAZY task_record* front() const noexcept;
   bool has_homebound(unsigned index) const noexcept { return !homes_[index].empty(); }
   bool any_homebound() const noexcept { return queued_ != queue_.size(); }
-  bool nothing_queued() const noexcept { return queued() == 0; }
   std::uint64_t queued() const noexcept { return queued_; }
   std::uint64_t waiting() const noexcept { return waiting_.size(); }
 
@@ -89,11 +88,9 @@ public:
 
   /// No more submissions; what was submitted goes on.
   void close() noexcept { closed_ = true; }
-  bool closed() const noexcept { return closed_; }
 
   /// After close(): whatever no worker has is aborted, now and later.
   COPROC_LAZY void abort_queued() noexcept;
-  bool aborting() const noexcept { return aborting_; }
 
   /// No worker can be started: what is not running ends with worker_start_failed, and so does what is submitted.
   COPROC_LAZY void fail(net::error_code cause, const char* text) noexcept;

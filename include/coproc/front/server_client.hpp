@@ -45,9 +45,6 @@ public:
   /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.
   COPROC_LAZY void end(std::chrono::steady_clock::time_point deadline) noexcept;
 
-  /// For a forked copy of this process: closes the descriptors, leaves the processes alone.
-  COPROC_LAZY void forget() noexcept;
-
 private:
   COPROC_LAZY void await_ready();
 

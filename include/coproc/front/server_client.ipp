@@ -79,12 +79,6 @@ COPROC_LAZY_DEF void server_client::end(std::chrono::steady_clock::time_point de
   pidfd_.reset();
 }
 
-COPROC_LAZY_DEF void server_client::forget() noexcept {
-  pid_ = 0;
-  socket_.reset();
-  pidfd_.reset();
-}
-
 COPROC_LAZY_DEF void server_client::await_ready() {
   for (;;) {
     std::array<pollfd, 2> fds{{{socket_.get(), POLLIN, 0}, {pidfd_.get(), POLLIN, 0}}};

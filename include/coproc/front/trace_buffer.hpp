@@ -6,12 +6,11 @@
 #include <coproc/trace.hpp>
 
 #include <cstddef>
-#include <cstdint>
 #include <vector>
 
 namespace coproc::detail::front {
 
-/// Bounded: when nobody fetches events for long, new ones are dropped, and counted.
+/// Bounded: when nobody fetches events for long, new ones are dropped.
 class trace_buffer {
 public:
   bool on() const noexcept { return on_; }
@@ -21,14 +20,12 @@ public:
 
   bool empty() const noexcept { return events_.empty(); }
   COPROC_LAZY std::vector<trace_event> take() noexcept;
-  std::uint64_t dropped() const noexcept { return dropped_; }
 
 private:
   static constexpr std::size_t max_events = 1 << 20;
 
   bool on_ = false;
   std::vector<trace_event> events_;
-  std::uint64_t dropped_ = 0;
 };
 
 } // namespace coproc::detail::front

@@ -10,12 +10,8 @@ namespace coproc::detail::front {
 COPROC_LAZY_DEF void trace_buffer::add(const trace_event& e) noexcept {
   if (!on_) return;
   try {
-    if (events_.size() < max_events)
-      events_.push_back(e);
-    else
-      ++dropped_;
-  } catch (const std::bad_alloc&) {
-    ++dropped_;
+    if (events_.size() < max_events) events_.push_back(e);
+  } catch (const std::bad_alloc&) { // dropped, too
   }
 }
 

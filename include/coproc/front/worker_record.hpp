@@ -174,7 +174,6 @@ public:
   COPROC_LAZY bool legal_remains() noexcept;
 
   /// Does it run the task at its head, as far as the front end has seen?
-  bool head_running() const noexcept { return head_running_; }
 
   /// The rest of a dead ring is forgotten; its tasks have been dealt with.
   COPROC_LAZY void clear_ring() noexcept;

@@ -52,13 +52,6 @@ public:
     if (invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &e); }) != 0) throw_errno("epoll_ctl");
   }
 
-  void modify(int fd, std::uint32_t events, std::uint64_t key) noexcept {
-    epoll_event e{};
-    e.events = events;
-    e.data.u64 = key;
-    invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_MOD, fd, &e); });
-  }
-
   // Explicit, because closing is not enough: a copy of the description in another process would keep the registration.
   void remove(int fd) noexcept {
     epoll_event e{};

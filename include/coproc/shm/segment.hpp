@@ -35,7 +35,6 @@ public:
   std::uint64_t serial() const noexcept { return serial_; }
   int fd() const noexcept { return fd_.get(); }
   std::size_t bytes() const noexcept { return map_.size(); }
-  std::size_t block_bytes() const noexcept { return block_bytes_; }
 
 private:
   friend class segment_pool;
@@ -113,8 +112,6 @@ public:
   /// The serial numbers of the segments that were given back to the system since the last call: workers that map them
   /// should unmap. Throws std::bad_alloc; the next call has the same ones then, and more.
   COPROC_LAZY std::vector<std::uint64_t> take_dropped();
-
-  COPROC_LAZY std::size_t segment_count() const;
 
 private:
   friend class argument_block;

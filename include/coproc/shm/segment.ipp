@@ -55,11 +55,6 @@ COPROC_LAZY_DEF std::vector<std::uint64_t> segment_pool::take_dropped() {
   return taken;
 }
 
-COPROC_LAZY_DEF std::size_t segment_pool::segment_count() const {
-  std::lock_guard lock(mutex_);
-  return segments_.size();
-}
-
 COPROC_LAZY_DEF segment* segment_pool::with_room(std::size_t block_bytes) noexcept {
   for (auto it = segments_.rbegin(); it != segments_.rend(); ++it)
     if ((*it)->block_bytes_ == block_bytes && !(*it)->free_.empty()) return it->get();
