@@ -46,7 +46,7 @@ try accepted docs/errors.md '[rule K](protocol.md#k), [above](#errors), `[code](
 # shellcheck disable=SC2016
 try accepted docs/errors.md '`front/engine.hpp`, `coproc/coproc.hpp`, `process/cancel`, `front/simulation.fault`, `sh/gone`'
 try accepted include/coproc/shm/slot.hpp '// rules R1-R3 and K, docs/protocol.md'
-try accepted include/coproc/shm/slot.hpp '// front/worker_record.ipp, tests/model/slot.pml'
+try accepted include/coproc/shm/slot.hpp '// front/ring.ipp, tests/model/slot.pml'
 
 rm -rf "$scratch"
 exit "$failures"

@@ -15,7 +15,7 @@ using front::cancel_strength;
 using front::verdict;
 using names = std::vector<std::uint64_t>;
 using signals = std::vector<recorded_effects::signalled>;
-using record_state = front::worker_record::state;
+using record_state = front::worker::state;
 
 namespace {
 
@@ -227,7 +227,7 @@ TEST_CASE("rule K: before the signal, what lies behind the target moves to other
   b.submit(3);
   REQUIRE(b.worker(first).begin());
   const auto second = b.live_worker(1);
-  b.effects.on_signal = [&](front::worker_record& w, int) { CHECK(w.unfinished() == 1); };
+  b.effects.on_signal = [&](front::worker& w, int) { CHECK(w.unfinished() == 1); };
   b.cancel(target);
   b.submit(4);
   CHECK(b.effects.signals == signals{{first, SIGTERM}});
@@ -247,7 +247,7 @@ TEST_CASE("rule K: a target that has finished meanwhile spares its worker, and w
   REQUIRE(b.worker(w).run_one());
   b.cancel(target);
   CHECK(b.effects.signals.empty());
-  CHECK(b.record(w).status == record_state::live);
+  CHECK(b.record(w).status() == record_state::live);
   CHECK(run_all(b, w) == names{2, 3});
   CHECK(b.completed_as(verdict::value) == names{1, 2, 3});
 }
@@ -291,7 +291,7 @@ TEST_CASE("a result that was published before the signal took effect counts") {
   const auto w = b.live_worker(0);
   auto& t = b.submit(1);
   b.worker(w).begin();
-  b.effects.on_signal = [&](front::worker_record&, int) { b.worker(w).finish(); };
+  b.effects.on_signal = [&](front::worker&, int) { b.worker(w).finish(); };
   b.cancel(t);
   CHECK(b.effects.signals.size() == 1);
   b.exited(w, SIGTERM);
@@ -810,8 +810,8 @@ TEST_CASE("when the fork server is lost, running tasks are lost with that cause 
   const auto idle = b.live_worker(0);
   const auto busy = b.live_worker(1);
   const auto finished = b.live_worker(2);
-  b.add_worker(3);                              // starting
-  b.record(idle).status = record_state::ending; // so that all work goes to the two others
+  b.add_worker(3);                       // starting
+  b.record(idle).on_socket_full(b.now);  // so that all work goes to the two others
   b.submit(1);
   b.submit(2);
   REQUIRE(b.record(busy).load() + b.record(finished).load() == 2);
@@ -956,7 +956,7 @@ TEST_CASE(
   REQUIRE(b.start_requested() == 1);
   const auto fresh = b.incarnations;
   std::size_t processes = 0;
-  b.d.each_process([&](front::worker_record&) { ++processes; });
+  b.d.each_process([&](front::worker&) { ++processes; });
   CHECK(processes == 2);
   b.submit(2);
   CHECK(run_all(b, fresh) == names{2});
@@ -1034,7 +1034,7 @@ TEST_CASE("nobody is woken while a worker that is awake will be through before")
 
   SECTION("the rest follows as it goes on") {
     CHECK(run_all(b, awake).size() == 100);
-    CHECK(b.record(asleep).tasks_issued == 0);
+    CHECK(b.record(asleep).tasks_issued() == 0);
   }
   SECTION("a head that runs for longer than thought wakes somebody, and others get what is behind it") {
     REQUIRE(b.worker(awake).begin());
@@ -1098,7 +1098,7 @@ TEST_CASE("tasks that must run in one worker do not keep others waiting for it")
     make_details(t).terms.home = 0;
     b.submit(t);
   }
-  REQUIRE(b.record(home).homebound == shm::ring_slots);
+  REQUIRE(b.record(home).homebound() == shm::ring_slots);
   b.submit(100);
   CHECK(b.record(other).load() == 1);
 }
@@ -1221,7 +1221,7 @@ TEST_CASE("only workers that sleep are woken, once per sleep") {
   const auto awake = b.live_worker(0), asleep = b.sleeping_worker(1);
   const auto woken = [&](bool only_sleepers = false) {
     std::vector<std::uint64_t> list;
-    b.d.waking().flush(only_sleepers, [&](front::worker_record& w) { list.push_back(w.incarnation); });
+    b.d.waking().flush(only_sleepers, [&](front::worker& w) { list.push_back(w.incarnation); });
     return list;
   };
   CHECK(woken().empty());
@@ -1264,11 +1264,11 @@ TEST_CASE("a worker that waits for room in its result file is woken when a resul
   b.worker(w).finish(shm::result_kind::value_in_file, 8, 0);
   b.worker(w).begin();
   b.turn();
-  b.d.waking().flush(false, [](front::worker_record&) {});
+  b.d.waking().flush(false, [](front::worker&) {});
   b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
   b.completed(); // frees it
   std::size_t woken = 0;
-  b.d.waking().flush(false, [&](front::worker_record&) { ++woken; });
+  b.d.waking().flush(false, [&](front::worker&) { ++woken; });
   CHECK(woken == 1);
 }
 

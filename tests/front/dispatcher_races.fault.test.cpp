@@ -53,7 +53,7 @@ public:
                                .exit_status_wait = 50ms,
                                .max_start_failures = 1000},
         d_(limits_, effects_) {
-    effects_.on_signal = [this](front::worker_record& w, int number) { on_signal(w, number); };
+    effects_.on_signal = [this](front::worker& w, int number) { on_signal(w, number); };
     for (unsigned i = 0; i != limits_.max_workers; ++i) effects_.request_start(i);
     current = this;
     os::faults.before_store = [](unsigned) { current->interleave(); };
@@ -185,7 +185,7 @@ private:
       w.ignores_term = chance(0.2);
       w.unkillable = faults_ && chance(0.05);
       w.mute = faults_ && chance(0.1);
-      d_.add_worker(std::make_unique<front::worker_record>(index, incarnation, std::move(memory), 2048), now_);
+      d_.add_worker(std::make_unique<front::worker>(index, incarnation, std::move(memory), 2048), now_);
       if (!faults_) tell(incarnation, w);
     }
   }
@@ -346,7 +346,7 @@ private:
     if (++it->second.begun > 1 && !it->second.tainted) fail(fmt::format("task {} runs twice", name));
   }
 
-  void on_signal(front::worker_record& r, int number) {
+  void on_signal(front::worker& r, int number) {
     sim_worker& w = workers_.at(r.incarnation);
     if (!w.hostile && faults_) {
       if (number == SIGTERM) {
@@ -373,7 +373,7 @@ private:
   // ---- what must hold after every event ----
 
   void settle() {
-    d_.waking().flush(false, [&](front::worker_record& r) {
+    d_.waking().flush(false, [&](front::worker& r) {
       sim_worker& w = workers_.at(r.incarnation);
       w.asleep = false;
       w.mailbox().worker.sleeping.store(0);
@@ -402,7 +402,7 @@ private:
 
   bool known(std::uint64_t incarnation) {
     bool found = false;
-    d_.each_worker([&](front::worker_record& r) { found |= r.incarnation == incarnation; });
+    d_.each_worker([&](front::worker& r) { found |= r.incarnation == incarnation; });
     return found;
   }
 
@@ -411,7 +411,7 @@ private:
   }
 
   void note_issued() {
-    d_.each_worker([&](front::worker_record& r) {
+    d_.each_worker([&](front::worker& r) {
       sim_worker& w = workers_.at(r.incarnation);
       r.each_issued([&](front::task_record& t) {
         w.issued.insert(t.call.entry);

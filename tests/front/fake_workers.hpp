@@ -89,25 +89,25 @@ struct recorded_effects final : front::effects {
     bool operator==(const signalled&) const = default;
   };
 
-  void signal(front::worker_record& w, int number) noexcept override {
+  void signal(front::worker& w, int number) noexcept override {
     signals.push_back({w.incarnation, number});
     if (on_signal) on_signal(w, number);
   }
-  void dismiss(front::worker_record& w) noexcept override { dismissed.push_back(w.incarnation); }
+  void dismiss(front::worker& w) noexcept override { dismissed.push_back(w.incarnation); }
   void server_hangs() noexcept override { server_hung = true; }
-  std::uint64_t private_bytes(const front::worker_record& w) const noexcept override {
+  std::uint64_t private_bytes(const front::worker& w) const noexcept override {
     const auto it = memory.find(w.incarnation);
     return it == memory.end() ? 0 : it->second;
   }
   void request_start(unsigned index) override { starts.push_back(index); }
   void forget_starts() noexcept override { starts.clear(); }
-  int send_segment(front::worker_record& w, const shm::argument_block&) noexcept override {
+  int send_segment(front::worker& w, const shm::argument_block&) noexcept override {
     segments_sent.push_back(w.incarnation);
     if (segments_before_error == 0) return segment_error;
     --segments_before_error;
     return 0;
   }
-  void retire(std::unique_ptr<front::worker_record> w) noexcept override { retired.push_back(std::move(w)); }
+  void retire(std::unique_ptr<front::worker> w) noexcept override { retired.push_back(std::move(w)); }
 
   std::vector<signalled> signals;
   std::vector<std::uint64_t> dismissed;
@@ -117,8 +117,8 @@ struct recorded_effects final : front::effects {
   std::vector<std::uint64_t> segments_sent;
   std::size_t segments_before_error = 0;
   int segment_error = 0;
-  std::vector<std::unique_ptr<front::worker_record>> retired;
-  std::function<void(front::worker_record&, int)> on_signal;
+  std::vector<std::unique_ptr<front::worker>> retired;
+  std::function<void(front::worker&, int)> on_signal;
 };
 
 /// A dispatcher with all that surrounds it.
@@ -131,7 +131,7 @@ public:
     const std::uint64_t incarnation = ++incarnations;
     auto memory = make_worker_memory();
     workers.emplace(incarnation, hand_worker(memory));
-    d.add_worker(std::make_unique<front::worker_record>(index, incarnation, std::move(memory), 2048), now);
+    d.add_worker(std::make_unique<front::worker>(index, incarnation, std::move(memory), 2048), now);
     return incarnation;
   }
 
@@ -168,9 +168,9 @@ public:
   }
 
   hand_worker& worker(std::uint64_t incarnation) { return workers.at(incarnation); }
-  front::worker_record& record(std::uint64_t incarnation) {
-    front::worker_record* found = nullptr;
-    d.each_worker([&](front::worker_record& w) {
+  front::worker& record(std::uint64_t incarnation) {
+    front::worker* found = nullptr;
+    d.each_worker([&](front::worker& w) {
       if (w.incarnation == incarnation) found = &w;
     });
     if (found == nullptr) throw std::logic_error("no such worker");

@@ -24,8 +24,8 @@ std::uint64_t size_of(const os::unique_fd& fd) {
 
 TEST_CASE("an incarnation's memory is empty, fixed in size, and three times the largest result") {
   const auto made = make_incarnation(3, 17, 1 << 20);
-  CHECK(made.record->index == 3);
-  CHECK(made.record->incarnation == 17);
+  CHECK(made.process->index == 3);
+  CHECK(made.process->incarnation == 17);
   CHECK(made.request.index == 3);
   CHECK(made.request.incarnation == 17);
   CHECK(made.request.result_bytes == 2 << 20);
@@ -35,33 +35,33 @@ TEST_CASE("an incarnation's memory is empty, fixed in size, and three times the 
   CHECK(size_of(made.for_worker.results) == 3 << 20);
   CHECK(::ftruncate(made.for_worker.mailbox.get(), 0) != 0);
   CHECK(::ftruncate(made.for_worker.results.get(), 0) != 0);
-  for (std::uint64_t seq = 0; seq != shm::ring_slots; ++seq) CHECK(made.record->mailbox().at(seq).state.load() == 0);
+  for (std::uint64_t seq = 0; seq != shm::ring_slots; ++seq) CHECK(made.process->mailbox().at(seq).state.load() == 0);
 }
 
 TEST_CASE("the worker writes results through its descriptor, the front end only reads them") {
   const auto made = make_incarnation(0, 1, 4096);
   const os::mapping worker(made.for_worker.results.get(), made.request.result_bytes, os::access::read_write);
   std::memcpy(worker.data() + 100, "result", 6);
-  CHECK(std::memcmp(made.record->memory->results_map.data() + 100, "result", 6) == 0);
-  CHECK(made.record->memory->results_map.size() == made.request.result_bytes + made.request.view_bytes);
+  CHECK(std::memcmp(made.process->memory->results_map.data() + 100, "result", 6) == 0);
+  CHECK(made.process->memory->results_map.size() == made.request.result_bytes + made.request.view_bytes);
 }
 
 TEST_CASE("sockets and doorbells are connected to their other halves") {
   const auto made = make_incarnation(0, 1, 4096);
   const std::byte message[3]{};
-  REQUIRE(os::send_message(made.record->handles.control.get(), message) == 0);
+  REQUIRE(os::send_message(made.process->handles().control.get(), message) == 0);
   std::byte buffer[8];
   CHECK(os::receive_message(made.for_worker.control.get(), buffer, true).bytes == 3);
   os::ring(made.for_worker.eventfd.get());
   std::uint64_t count = 0;
-  CHECK(::read(made.record->handles.eventfd.get(), &count, sizeof count) == sizeof count);
+  CHECK(::read(made.process->handles().eventfd.get(), &count, sizeof count) == sizeof count);
   CHECK(count == 1);
 }
 
 TEST_CASE("two incarnations share nothing") {
   const auto a = make_incarnation(0, 1, 4096), b = make_incarnation(0, 2, 4096);
-  a.record->mailbox().at(0).state.store(7);
-  CHECK(b.record->mailbox().at(0).state.load() == 0);
+  a.process->mailbox().at(0).state.store(7);
+  CHECK(b.process->mailbox().at(0).state.load() == 0);
 }
 
 TEST_CASE("the smallest limit still has a page, and RLIMIT_FSIZE bounds the file, not the process") {

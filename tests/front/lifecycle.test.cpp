@@ -269,7 +269,7 @@ TEST_CASE("a worker that has run max_tasks_per_child tasks leaves when its succe
   b.exited(first, 0);
   CHECK(b.completed().size() == 5);
   CHECK(b.d.stats(b.now).counters.exits_by(exit_cause::recycled) == 1);
-  CHECK(b.record(second).tasks_done == 2);
+  CHECK(b.record(second).tasks_done() == 2);
 }
 
 TEST_CASE("tasks that are taken back do not count as run") {
@@ -289,7 +289,7 @@ TEST_CASE("jitter takes away up to that many tasks, differently for each worker"
   for (unsigned i = 0; i != 8; ++i) {
     pool_bench b({.max_workers = 1, .max_tasks_per_child = 100, .max_tasks_jitter = 50});
     b.incarnations = i;
-    limits.insert(b.record(b.live_worker(0)).task_limit);
+    limits.insert(b.record(b.live_worker(0)).task_limit());
   }
   CHECK(*limits.begin() >= 50);
   CHECK(*limits.rbegin() <= 100);

@@ -2,7 +2,7 @@
 // Task records: recycled, never freed, told apart by tickets; and the lists that hold them. One thread, then several.
 #include <coproc/front/record_store.hpp>
 
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 
 #include "fake_engine.hpp"
 

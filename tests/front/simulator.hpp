@@ -196,11 +196,11 @@ private:
           "\n  task {}: kind {}, place {}, begun {} on {}, time-out {} us, cancelled {}, terminal {}, request_stop {}",
           name, static_cast<int>(t.does), static_cast<int>(t.record->where), t.begun, t.ran_on,
           t.timeout == unlimited ? -1 : t.timeout / 1us, t.cancelled, t.terminal, t.request_stop);
-    d_.each_worker([&](front::worker_record& r) {
+    d_.each_worker([&](front::worker& r) {
       const worker& w = workers_.at(r.incarnation);
       text += fmt::format(
-          "\n  worker {}: status {}, stalled {}, load {}; next {}, alive {}, stopped {}, stuck {}, asleep {}, deaf {}",
-          r.incarnation, static_cast<int>(r.status), r.stalled, r.load(), static_cast<int>(w.next), w.alive, w.stopped,
+          "\n  worker {}: status {}, suspended {}, load {}; next {}, alive {}, stopped {}, stuck {}, asleep {}, deaf {}",
+          r.incarnation, static_cast<int>(r.status()), r.suspended(), r.load(), static_cast<int>(w.next), w.alive, w.stopped,
           w.stuck, w.asleep, w.deaf);
     });
     text += fmt::format("\n  front end: token {}, timer in {} us, next deadline in {} us, server gone {}",
@@ -294,7 +294,7 @@ private:
   }
 
   void flush() {
-    d_.waking().flush(false, [this](front::worker_record& r) {
+    d_.waking().flush(false, [this](front::worker& r) {
       const auto it = workers_.find(r.incarnation);
       if (it == workers_.end() || !it->second.asleep) return; // a futex without a sleeper
       it->second.asleep = false;
@@ -403,7 +403,7 @@ private:
       worker& w = workers_.emplace(incarnation, worker(memory)).first->second;
       w.incarnation = incarnation;
       w.index = index;
-      d_.add_worker(std::make_unique<front::worker_record>(index, incarnation, std::move(memory), 2048), now_);
+      d_.add_worker(std::make_unique<front::worker>(index, incarnation, std::move(memory), 2048), now_);
       if (faulty()) {
         d_.start_refused(incarnation, os::system_code(EAGAIN), now_);
         continue;
@@ -445,18 +445,18 @@ private:
   struct dispatcher_effects final : front::effects {
     explicit dispatcher_effects(simulator& simulator) : s(simulator) {}
 
-    void signal(front::worker_record& w, int number) noexcept override { s.on_signal(s.workers_.at(w.incarnation), number); }
-    void dismiss(front::worker_record& w) noexcept override { w.request_shutdown(); }
+    void signal(front::worker& w, int number) noexcept override { s.on_signal(s.workers_.at(w.incarnation), number); }
+    void dismiss(front::worker& w) noexcept override { w.request_shutdown(); }
     void server_hangs() noexcept override { s.fail("the fork server was taken for hung"); }
-    std::uint64_t private_bytes(const front::worker_record&) const noexcept override { return 0; }
+    std::uint64_t private_bytes(const front::worker&) const noexcept override { return 0; }
     void request_start(unsigned index) override { starts.push_back(index); }
     void forget_starts() noexcept override { starts.clear(); }
-    int send_segment(front::worker_record& w, const shm::argument_block&) noexcept override {
+    int send_segment(front::worker& w, const shm::argument_block&) noexcept override {
       const worker& to = s.workers_.at(w.incarnation);
       if (to.pid != 0 && !to.alive) return EPIPE;
       return s.faulty() ? (s.chance(0.7) ? EAGAIN : ENOBUFS) : 0;
     }
-    void retire(std::unique_ptr<front::worker_record> w) noexcept override { s.retired_.insert(w->incarnation); }
+    void retire(std::unique_ptr<front::worker> w) noexcept override { s.retired_.insert(w->incarnation); }
 
     simulator& s;
     std::vector<unsigned> starts;

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 # Which branches of the validator does the fuzzer's corpus cover? Builds the replay with clang 19's coverage in
-# build/coverage, runs it over the corpus, and prints llvm-cov's figures and every branch of front/worker_record.ipp that
+# build/coverage, runs it over the corpus, and prints llvm-cov's figures and every branch of front/ring.ipp that
 # never went one way. Fails if there is one in the validator itself.
 # usage: coverage.sh [corpus-directory...]   (default: the corpus of the repository; needs Debian's clang-19 and llvm-19)
 set -eu
@@ -18,15 +18,15 @@ program=$build/tests/fuzz/coproc.tests.fuzz.parent_reader_replay
 LLVM_PROFILE_FILE=$build/replay.profraw $program "$@"
 llvm-profdata-19 merge -sparse $build/replay.profraw -o $build/replay.profdata
 
-source=include/coproc/front/worker_record.ipp
+source=include/coproc/front/ring.ipp
 llvm-cov-19 report $program -instr-profile=$build/replay.profdata $source
 # A branch is printed below its line as "Branch (line:column): [True: n, False: n]"; templates are printed more than once.
-llvm-cov-19 show $program -instr-profile=$build/replay.profdata -show-branches=count $source >$build/worker_record.txt
+llvm-cov-19 show $program -instr-profile=$build/replay.profdata -show-branches=count $source >$build/ring.txt
 awk -v source=$source '
   BEGIN {
     while ((getline text < source) > 0) {
       ++line
-      if (text ~ / worker_record::(drain_one|look|legal_remains|legal_head|take_(unusual_)?result)\(/) inside = 1
+      if (text ~ / ring::(drain_one|state_of|legal_remains|legal_head|take_(unusual_)?result)\(/) inside = 1
       if (inside) validator[line] = 1
       if (text ~ /^}$/) inside = 0
     }
@@ -51,4 +51,4 @@ awk -v source=$source '
     }
     printf "branches of %s: %d of %d; of its validator: %d of %d\n", source, covered, all, v_covered, v_all
     exit v_all == 0 || v_covered != v_all
-  }' $build/worker_record.txt
+  }' $build/ring.txt

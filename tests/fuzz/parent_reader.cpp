@@ -152,7 +152,7 @@ public:
       shared_files& f = files(i);
       f.clear();
       hands_.emplace_back(f.memory);
-      d_.add_worker(std::make_unique<front::worker_record>(i, i + 1, f.memory, max_result_bytes), now_);
+      d_.add_worker(std::make_unique<front::worker>(i, i + 1, f.memory, max_result_bytes), now_);
       d_.started(i + 1, static_cast<pid_t>(1000 + i), {}, now_);
     }
   }
@@ -286,14 +286,14 @@ private:
     static_cast<void>(d_.waking().workload(0));
     static_cast<void>(d_.waking().first_due(now_, 0));
     static_cast<void>(d_.next_deadline());
-    d_.waking().flush(arm_epoch_ % 2 != 0, [](front::worker_record&) {});
+    d_.waking().flush(arm_epoch_ % 2 != 0, [](front::worker&) {});
     d_.waking().disarm();
   }
 
   // Both questions, as after a change since the last look. They take nothing out of the ring.
   void ask_validator(unsigned who) {
-    using task_state = front::worker_record::task_state;
-    d_.each_worker([&](front::worker_record& w) {
+    using task_state = front::worker::task_state;
+    d_.each_worker([&](front::worker& w) {
       if (w.incarnation != who + 1) return;
       head_position at;
       w.add_head(at);
@@ -309,7 +309,7 @@ private:
         if (is_ready) expected = task_state::ready;
         if (word == shm::pack(t.seq, shm::slot_state::running)) expected = task_state::running;
         if (word == shm::pack(t.seq, shm::slot_state::done)) expected = task_state::done;
-        const task_state seen = w.look(t);
+        const task_state seen = w.state_of(t);
         // READY at the head is a lie if that was seen RUNNING, by whatever looked before.
         check(seen == expected || (is_head && is_ready && seen == task_state::illegal),
               "the validator sees a task in a state that its word does not say");
@@ -322,10 +322,10 @@ private:
   }
 
   // A head that was seen RUNNING cannot be READY again.
-  void check_is_remembered(front::worker_record& w, const front::task_record& t) {
+  void check_is_remembered(front::worker& w, const front::task_record& t) {
     auto& word = w.mailbox().at(t.seq).state;
     const std::uint64_t running = word.exchange(shm::pack(t.seq, shm::slot_state::ready));
-    check(w.look(t) == front::worker_record::task_state::illegal, "RUNNING is not remembered");
+    check(w.state_of(t) == front::worker::task_state::illegal, "RUNNING is not remembered");
     word = running;
   }
 
@@ -334,7 +334,7 @@ private:
     void add(const shm::slot&, std::uint64_t its_done_word) { done_word = its_done_word; }
   };
 
-  static bool is_revoked(const front::worker_record& w, std::uint64_t seq) {
+  static bool is_revoked(const front::worker& w, std::uint64_t seq) {
     return shm::load_state(w.mailbox().at(seq)) == shm::pack(seq, shm::slot_state::revoked);
   }
 

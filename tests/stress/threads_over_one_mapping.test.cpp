@@ -54,14 +54,14 @@ struct bell_only final : detail::worker::environment {
 };
 
 struct no_processes final : front::effects {
-  void signal(front::worker_record&, int) noexcept override { ++signals; }
-  void dismiss(front::worker_record&) noexcept override { ++signals; }
+  void signal(front::worker&, int) noexcept override { ++signals; }
+  void dismiss(front::worker&) noexcept override { ++signals; }
   void server_hangs() noexcept override { ++signals; }
-  std::uint64_t private_bytes(const front::worker_record&) const noexcept override { return 0; }
+  std::uint64_t private_bytes(const front::worker&) const noexcept override { return 0; }
   void request_start(unsigned) override { ++signals; }
   void forget_starts() noexcept override {}
-  int send_segment(front::worker_record&, const shm::argument_block&) noexcept override { return 0; }
-  void retire(std::unique_ptr<front::worker_record>) noexcept override { ++signals; }
+  int send_segment(front::worker&, const shm::argument_block&) noexcept override { return 0; }
+  void retire(std::unique_ptr<front::worker>) noexcept override { ++signals; }
 
   int signals = 0;
 };
@@ -80,8 +80,8 @@ public:
     memory_->results_map = os::mapping(results_fd_.get(), file_bytes, os::access::read_write); // the one that both use
   }
 
-  std::unique_ptr<front::worker_record> record(unsigned index) const {
-    return std::make_unique<front::worker_record>(index, index + 1, memory_, 4096);
+  std::unique_ptr<front::worker> record(unsigned index) const {
+    return std::make_unique<front::worker>(index, index + 1, memory_, 4096);
   }
   int eventfd() const { return eventfd_.get(); }
 
@@ -127,7 +127,7 @@ public:
                                 std::thread([&] { submit_all(1 + tasks_per_submitter, seed + 1); })};
     drain_all();
     for (auto& t : submitters) t.join();
-    d_.each_worker([](front::worker_record& w) { w.request_shutdown(); });
+    d_.each_worker([](front::worker& w) { w.request_shutdown(); });
     for (auto& w : workers_) w->join();
   }
 
@@ -143,7 +143,7 @@ private:
     for (auto* m : list) shm::waker::wake(*m);
   }
   void flush(wakes& list) {
-    d_.waking().flush(false, [&](front::worker_record& w) { list.push_back(&w.mailbox()); });
+    d_.waking().flush(false, [&](front::worker& w) { list.push_back(&w.mailbox()); });
   }
 
   void submit_all(std::uint64_t first, unsigned seed) {

@@ -7,7 +7,6 @@
 #include <coproc/front/fleet.hpp>
 #include <coproc/front/ledger.hpp>
 #include <coproc/front/waking.hpp>
-#include <coproc/front/watchdog.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -17,8 +16,8 @@ namespace coproc::detail::front {
 
 class balance {
 public:
-  balance(fleet& workers, ledger& books, watchdog& guard, const waking_state& waking) noexcept
-      : fleet_(workers), ledger_(books), watchdog_(guard), waking_(waking) {}
+  balance(fleet& workers, ledger& books, const waking_state& waking) noexcept
+      : fleet_(workers), ledger_(books), waking_(waking) {}
 
   /// When the next task may be moved, if nothing else happens.
   COPROC_LAZY time_point next_move() const noexcept;
@@ -44,14 +43,13 @@ private:
 
   // How many tasks of w others should take: those behind the one that it runs, or will begin any moment; all of them
   // where w is still initializing and they are not.
-  COPROC_LAZY static std::size_t spare_tasks(const worker_record& w, const spare_capacity& spare) noexcept;
+  COPROC_LAZY static std::size_t spare_tasks(const worker& w, const spare_capacity& spare) noexcept;
 
   // Is there a worker from which others should take tasks by then, if there are others?
   COPROC_LAZY bool may_be_helped(time_point by) const noexcept;
 
   fleet& fleet_;
   ledger& ledger_;
-  watchdog& watchdog_;
   const waking_state& waking_;
 };
 

@@ -11,7 +11,7 @@ COPROC_LAZY_DEF time_point balance::next_move() const noexcept {
   const spare_capacity spare = find_spare();
   if (spare.all == 0) return next;
   waking_.each_active([&](const auto& w) {
-    if (spare_tasks(w, spare) != 0) next = std::min(next, w.steal_at);
+    if (spare_tasks(w, spare) != 0) next = std::min(next, w.help_from());
   });
   return next;
 }
@@ -23,18 +23,18 @@ COPROC_LAZY_DEF bool balance::take_back(time_point now) noexcept {
   if (idle.all == 0) return false;
   bool any = false;
   waking_.each_active([&](auto& w) {
-    if (now < w.steal_at) return;
+    if (now < w.help_from()) return;
     std::size_t wanted = spare_tasks(w, idle);
     if (wanted == 0) return;
     const task_record* const kept = !w.initialized() && idle.initialized != 0 ? nullptr : w.head();
     bool taken = false;
     w.each_issued([&](task_record& t) {
-      if (wanted == 0 || kept == &t || t.home_worker >= 0 || !watchdog_.revoke(w, t, now)) return;
+      if (wanted == 0 || kept == &t || t.home_worker >= 0 || !w.take_back(t, now)) return;
       ledger_.requeue(t);
       --wanted;
       taken = true;
     });
-    if (!taken) w.steal_at = now + again_after;
+    if (!taken) w.help_later(now + again_after);
     any |= taken;
   });
   return any;
@@ -50,10 +50,10 @@ COPROC_LAZY_DEF void balance::grow(time_point now) noexcept {
       continue;
     }
     if (w->takes_work() && w->load() == 0) return; // it will help first
-    coming += w->status == worker_record::state::starting;
-    if (w->unfinished() >= 2 && now >= w->steal_at) {
-      wanted += std::min(w->unfinished() - 1, w->unfinished() - w->homebound);
-      w->steal_at = now + again_after;
+    coming += w->status() == worker::state::starting;
+    if (w->unfinished() >= 2 && now >= w->help_from()) {
+      wanted += std::min(w->unfinished() - 1, w->unfinished() - w->homebound());
+      w->help_later(now + again_after);
     }
   }
   for (unsigned i = 0; i < fleet_.size() && coming < wanted; ++i)
@@ -75,8 +75,8 @@ COPROC_LAZY_DEF auto balance::find_spare() const noexcept -> spare_capacity {
   return spare;
 }
 
-COPROC_LAZY_DEF std::size_t balance::spare_tasks(const worker_record& w, const spare_capacity& spare) noexcept {
-  const std::size_t movable = w.unfinished() - w.homebound;
+COPROC_LAZY_DEF std::size_t balance::spare_tasks(const worker& w, const spare_capacity& spare) noexcept {
+  const std::size_t movable = w.unfinished() - w.homebound();
   if (spare.initialized != 0 && !w.initialized()) return std::min(movable, spare.initialized);
   return w.unfinished() < 2 ? 0 : std::min({w.unfinished() - 1, movable, spare.all});
 }
@@ -84,7 +84,7 @@ COPROC_LAZY_DEF std::size_t balance::spare_tasks(const worker_record& w, const s
 COPROC_LAZY_DEF bool balance::may_be_helped(time_point by) const noexcept {
   bool any = false;
   waking_.each_active([&](const auto& w) {
-    any = any || (by >= w.steal_at && w.unfinished() >= (w.initialized() ? 2u : 1u));
+    any = any || (by >= w.help_from() && w.unfinished() >= (w.initialized() ? 2u : 1u));
   });
   return any;
 }

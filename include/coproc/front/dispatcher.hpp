@@ -21,8 +21,8 @@ enum class cancel_strength : std::uint8_t { total, partial, terminal };
 
 class dispatcher {
 public:
-  using worker_ptr = std::unique_ptr<worker_record>;
-  using state = worker_record::state;
+  using worker_ptr = std::unique_ptr<worker>;
+  using state = worker::state;
 
   COPROC_LAZY dispatcher(const dispatcher_limits& limits, effects& kernel);
 
@@ -130,18 +130,18 @@ private:
 
   // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
   // to be published.
-  COPROC_LAZY bool hand_over_plain(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY bool hand_over_plain(worker& w, time_point now) noexcept;
 
   // Sees to it that chosen_ is the worker for the next task; false: none has room.
   COPROC_LAZY bool choose(time_point now) noexcept;
 
   // False: this worker cannot take this task now; it stays at the head of the queue.
-  COPROC_LAZY bool issue(worker_record& w, task_record& t, time_point now) noexcept;
+  COPROC_LAZY bool issue(worker& w, task_record& t, time_point now) noexcept;
 
-  COPROC_LAZY void hand_over(worker_record& w, task_record& t, time_point now) noexcept;
+  COPROC_LAZY void hand_over(worker& w, task_record& t, time_point now) noexcept;
 
   // Those that are sent when one is not are sent: the next attempt goes on from there.
-  COPROC_LAZY int send_segments(worker_record& w, task_record& t) noexcept;
+  COPROC_LAZY int send_segments(worker& w, task_record& t) noexcept;
 
   // -- time
 
@@ -153,11 +153,10 @@ private:
 
   COPROC_LAZY void advance_shutdown(time_point now) noexcept;
 
-  COPROC_LAZY static worker_state state_of(const worker_record& w) noexcept;
+  COPROC_LAZY static worker_state state_of(const worker& w) noexcept;
 
   effects& effects_;
   ledger ledger_;
-  watchdog watchdog_;
   fleet fleet_;
   waking_state waking_;
   worker_choice choice_;

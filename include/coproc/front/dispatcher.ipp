@@ -5,9 +5,9 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF dispatcher::dispatcher(const dispatcher_limits& limits, effects& kernel) : effects_(kernel), ledger_(limits), watchdog_(limits, kernel, ledger_), fleet_(limits, kernel, ledger_, watchdog_),
+COPROC_LAZY_DEF dispatcher::dispatcher(const dispatcher_limits& limits, effects& kernel) : effects_(kernel), ledger_(limits), fleet_(limits, kernel, ledger_),
       waking_(fleet_, limits.max_workers), choice_(fleet_, ledger_, waking_),
-      balance_(fleet_, ledger_, watchdog_, waking_) {}
+      balance_(fleet_, ledger_, waking_) {}
 
 COPROC_LAZY_DEF void dispatcher::submit(task_record& t, time_point now) noexcept {
   if (ledger_.failed()) fleet_.try_to_recover(now);
@@ -21,8 +21,8 @@ COPROC_LAZY_DEF bool dispatcher::submit_quickly(task_record& t, time_point now) 
     if (ledger_.queued() % 16 == 0) chosen_ = {}; // a longer queue may be worth a wake-up
     return true;
   }
-  worker_record& w = *chosen_.worker;
-  if (ledger_.queued() != 0 || w.ring_full() || !waking_.is_active(w) || w.waker.looks_asleep(w.mailbox())) return false;
+  worker& w = *chosen_.worker;
+  if (ledger_.queued() != 0 || w.ring_full() || !waking_.is_active(w) || w.looks_asleep()) return false;
   if (t.needs_segments() && send_segments(w, t) != 0) return false;
   --chosen_.more;
   ledger_.submit_issued(t, now);
@@ -44,21 +44,21 @@ COPROC_LAZY_DEF void dispatcher::pump(time_point now) noexcept {
 COPROC_LAZY_DEF void dispatcher::cancel(task_record& t, std::uint64_t ticket, cancel_strength strength, time_point now) noexcept {
   if (t.ticket.load(std::memory_order_relaxed) != ticket) return;
   if (t.where != place::issued) return static_cast<void>(ledger_.withdraw(t, verdict::aborted));
-  worker_record& w = *t.worker;
-  if (watchdog_.revoke(w, t, now)) return ledger_.finish_issued(t, verdict::aborted);
+  worker& w = *t.worker;
+  if (w.take_back(t, now)) return ledger_.finish_issued(t, verdict::aborted);
   if (strength == cancel_strength::total) return;
   if (strength == cancel_strength::partial || (t.special && details(t).terms.when_cancelled == on_cancel::request_stop)) {
     if (t.special) details(t).terms.max_retries = 0; // cancelled tasks are never retried
     // Only for a running one: else the request of the task that runs now would be overwritten.
-    if (w.look(t) == worker_record::task_state::running) w.raise_stop(t);
+    w.ask_to_stop(t);
     return;
   }
-  watchdog_.kill_running(w, t, exit_cause::cancelled, now);
+  fleet_.carry_out(w, w.kill_for(t, exit_cause::cancelled, now));
 }
 
 COPROC_LAZY_DEF std::size_t dispatcher::drain(std::size_t budget, time_point now) noexcept {
   std::size_t moved = 0;
-  waking_.drain_active([&](worker_record& w) {
+  waking_.drain_active([&](worker& w) {
     moved += fleet_.drain(w, budget, now);
     return budget != 0;
   });
@@ -91,7 +91,7 @@ COPROC_LAZY_DEF void dispatcher::died(std::uint64_t incarnation, time_point now)
 COPROC_LAZY_DEF void dispatcher::dispatch(time_point now) noexcept {
   while (task_record* const t = ledger_.front()) {
     if (!choose(now)) break;
-    worker_record& w = *chosen_.worker;
+    worker& w = *chosen_.worker;
     --chosen_.more;
     if (hand_over_plain(w, now)) continue;
     if (!issue(w, ledger_.any_homebound() ? *ledger_.front(w.index) : *t, now)) break;
@@ -100,12 +100,12 @@ COPROC_LAZY_DEF void dispatcher::dispatch(time_point now) noexcept {
   chosen_ = {}; // what goes to workers of its own counts, too
   for (unsigned i = 0; i < fleet_.size(); ++i)
     while (ledger_.has_homebound(i)) {
-      worker_record* const w = fleet_.at(i);
+      worker* const w = fleet_.at(i);
       if (w == nullptr || !choice_.has_room(*w) || !issue(*w, *ledger_.front(i), now)) break;
     }
 }
 
-COPROC_LAZY_DEF bool dispatcher::hand_over_plain(worker_record& w, time_point now) noexcept {
+COPROC_LAZY_DEF bool dispatcher::hand_over_plain(worker& w, time_point now) noexcept {
   if (ledger_.any_homebound() || ledger_.front()->needs_segments()) return false;
   waking_.activate(w);
   for (std::size_t n = 1 + std::exchange(chosen_.more, 0);; --n) {
@@ -122,19 +122,15 @@ COPROC_LAZY_DEF bool dispatcher::choose(time_point now) noexcept {
   return !chosen_.none;
 }
 
-COPROC_LAZY_DEF bool dispatcher::issue(worker_record& w, task_record& t, time_point now) noexcept {
+COPROC_LAZY_DEF bool dispatcher::issue(worker& w, task_record& t, time_point now) noexcept {
   waking_.activate(w);
   const int error = t.needs_segments() ? send_segments(w, t) : 0;
   if (error == EAGAIN && w.load() != 0) return false; // it will read its socket before it sleeps
   // It is dead, as its pidfd will tell, or has closed its socket, or does not read it although it has nothing else to
   // do: the task stays at the head of the queue, for another worker.
   if (error == EAGAIN || error == EPIPE || error == ECONNRESET) chosen_ = {};
-  if (error == EAGAIN) return watchdog_.deafen(w, now), true;
-  if (error == EPIPE || error == ECONNRESET) {
-    watchdog_.stall(w, now);
-    if (w.load() == 0) watchdog_.kill_now(w, now);
-    return true;
-  }
+  if (error == EAGAIN) return w.on_socket_full(now), true;
+  if (error == EPIPE || error == ECONNRESET) return fleet_.carry_out(w, w.on_socket_closed(now)), true;
   ledger_.dequeue(t);
   if (error != 0) {
     ledger_.finish_issued(t, os::system_code(error), "the argument memory could not be sent to a worker");
@@ -144,20 +140,13 @@ COPROC_LAZY_DEF bool dispatcher::issue(worker_record& w, task_record& t, time_po
   return true;
 }
 
-COPROC_LAZY_DEF void dispatcher::hand_over(worker_record& w, task_record& t, time_point now) noexcept {
-  w.deaf_since = time_point::max();
-  if (w.unfinished() == 0) {
-    w.active_at = now;
-    w.head_woke_it = w.waker.looks_asleep(w.mailbox());
-    watchdog_.new_head(w, t, now);
-  }
-  w.steal_at = w.active_at + steal_after;
+COPROC_LAZY_DEF void dispatcher::hand_over(worker& w, task_record& t, time_point now) noexcept {
   waking_.before_ready(w);
-  w.publish(t);
+  w.give(t, now);
   fleet_.issued(w, now);
 }
 
-COPROC_LAZY_DEF int dispatcher::send_segments(worker_record& w, task_record& t) noexcept {
+COPROC_LAZY_DEF int dispatcher::send_segments(worker& w, task_record& t) noexcept {
   const task_details& cold = details(t);
   int error = cold.block ? effects_.send_segment(w, cold.block) : 0;
   for (const auto& lent : cold.lent)
@@ -168,7 +157,7 @@ COPROC_LAZY_DEF int dispatcher::send_segments(worker_record& w, task_record& t) 
 COPROC_LAZY_DEF void dispatcher::expire(time_point now) noexcept {
   while (task_record* t = ledger_.take_expired(now)) {
     if (t->where == place::issued) {
-      if (watchdog_.revoke(*t->worker, *t, now)) ledger_.finish_issued(*t, verdict::queue_timeout); // else it has begun
+      if (t->worker->take_back(*t, now)) ledger_.finish_issued(*t, verdict::queue_timeout); // else it has begun
     } else {
       ledger_.withdraw(*t, verdict::queue_timeout);
     }
@@ -177,11 +166,7 @@ COPROC_LAZY_DEF void dispatcher::expire(time_point now) noexcept {
 
 COPROC_LAZY_DEF void dispatcher::revoke_all(time_point now) noexcept {
   fleet_.each_worker([&](auto& w) {
-    const task_record* const before = w.head();
-    w.each_issued_backwards([&](task_record& t) {
-      if (w.revoke(t)) ledger_.finish_issued(t, verdict::aborted);
-    });
-    watchdog_.look_at_head_unless(before, w, now);
+    w.take_all_back(now, [&](task_record& t) { ledger_.finish_issued(t, verdict::aborted); });
   });
 }
 
@@ -199,8 +184,8 @@ COPROC_LAZY_DEF void dispatcher::advance_shutdown(time_point now) noexcept {
   if (stage_ == stage::terminating && fleet_.gone()) stage_ = stage::over;
 }
 
-COPROC_LAZY_DEF worker_state dispatcher::state_of(const worker_record& w) noexcept {
-  switch (w.status) {
+COPROC_LAZY_DEF worker_state dispatcher::state_of(const worker& w) noexcept {
+  switch (w.status()) {
   case state::starting: return worker_state::starting;
   case state::live:
     return !w.initialized() ? worker_state::starting : w.load() == 0 ? worker_state::idle : worker_state::busy;
@@ -261,10 +246,10 @@ COPROC_LAZY_DEF pool_stats dispatcher::stats(time_point now) const {
   fleet_.each_process([&](const auto& w) {
     auto& e = s.workers.emplace_back();
     e.index = w.index;
-    e.pid = w.handles.pid;
+    e.pid = w.pid();
     e.state = state_of(w);
-    e.age = now - w.born_at;
-    e.tasks_done = w.tasks_done;
+    e.age = now - w.born_at();
+    e.tasks_done = w.tasks_done();
     e.tasks_issued = w.unfinished();
   });
   return s;

@@ -3,7 +3,7 @@
 // mutex.
 #pragma once
 
-#include <coproc/front/worker_record.hpp>
+#include <coproc/shm/segment.hpp>
 
 #include <cstdint>
 #include <memory>
@@ -11,17 +11,19 @@
 
 namespace coproc::detail::front {
 
+class worker;
+
 /// What is wanted done. Called under the pool's mutex; none may call back into the dispatcher.
 class effects {
 public:
-  virtual void signal(worker_record& w, int number) noexcept = 0; ///< through the pidfd; a dead process is no error
-  virtual void dismiss(worker_record& w) noexcept = 0;  ///< it is to end in an orderly way once its ring is empty
+  virtual void signal(worker& w, int number) noexcept = 0; ///< through the pidfd; a dead process is no error
+  virtual void dismiss(worker& w) noexcept = 0;  ///< it is to end in an orderly way once its ring is empty
   virtual void request_start(unsigned index) = 0;       ///< make an incarnation; answer with add_worker() or start_failed()
   virtual void forget_starts() noexcept = 0;            ///< requests that are not answered yet need no answer any more
   virtual void server_hangs() noexcept = 0;             ///< the fork server does not answer START: end it
-  virtual std::uint64_t private_bytes(const worker_record& w) const noexcept = 0; ///< resident and not shared; 0: unknown
-  virtual int send_segment(worker_record& w, const shm::argument_block& block) noexcept = 0; ///< 0, EAGAIN (its socket is full now), or another errno
-  virtual void retire(std::unique_ptr<worker_record> w) noexcept = 0; ///< dead and dealt with: close its descriptors
+  virtual std::uint64_t private_bytes(const worker& w) const noexcept = 0; ///< resident and not shared; 0: unknown
+  virtual int send_segment(worker& w, const shm::argument_block& block) noexcept = 0; ///< 0, EAGAIN (its socket is full now), or another errno
+  virtual void retire(std::unique_ptr<worker> w) noexcept = 0; ///< dead and dealt with: close its descriptors
 
 protected:
   ~effects() = default;

@@ -4,7 +4,8 @@
 #include <coproc/front/failure.hpp>
 #include <coproc/codec/exception.hpp>
 #include <coproc/codec/reader.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/task_details.hpp>
+#include <coproc/front/worker_memory.hpp>
 #include <coproc/os/fork_generation.hpp>
 #include <coproc/os/text.hpp>
 

@@ -11,7 +11,7 @@
 #include <coproc/front/roster.hpp>
 #include <coproc/front/run_meter.hpp>
 #include <coproc/front/scramble.hpp>
-#include <coproc/front/watchdog.hpp>
+#include <coproc/front/worker.hpp>
 
 #include <algorithm>
 #include <array>
@@ -24,17 +24,17 @@ namespace coproc::detail::front {
 
 class fleet {
 public:
-  using worker_ptr = std::unique_ptr<worker_record>;
-  using state = worker_record::state;
+  using worker_ptr = std::unique_ptr<worker>;
+  using state = worker::state;
 
-  COPROC_LAZY fleet(const dispatcher_limits& limits, effects& kernel, ledger& books, watchdog& dog);
+  COPROC_LAZY fleet(const dispatcher_limits& limits, effects& kernel, ledger& books);
 
   fleet(const fleet&) = delete;
   fleet& operator=(const fleet&) = delete;
 
   const dispatcher_limits& limits() const noexcept { return limits_; }
   unsigned size() const noexcept { return seats_.size(); }
-  worker_record* at(unsigned index) const noexcept { return seats_[index].worker.get(); }
+  worker* at(unsigned index) const noexcept { return seats_[index].worker.get(); }
 
   template <class F>
   void each_worker(F f) const {
@@ -79,13 +79,16 @@ public:
 
   // ---- draining
 
+  /// What a worker answered to an event is done. It may have left its seat then.
+  COPROC_LAZY void carry_out(worker& w, worker::action a) noexcept;
+
   /// Consumes finished heads, at most `budget` tasks. Returns how many ring entries moved.
-  COPROC_LAZY std::size_t drain(worker_record& w, std::size_t& budget, time_point now) noexcept;
+  COPROC_LAZY std::size_t drain(worker& w, std::size_t& budget, time_point now) noexcept;
 
   // ---- replacing
 
   /// A task was given to it, perhaps its last.
-  COPROC_LAZY void issued(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void issued(worker& w, time_point now) noexcept;
 
   /// All workers of today are replaced, one after the other, each when its successor is ready.
   COPROC_LAZY void recycle_all(time_point now) noexcept;
@@ -126,9 +129,7 @@ private:
   static constexpr std::uint64_t golden_gamma = 0x9e3779b97f4a7c15u; // of splitmix64
 
   // Its pidfd was dropped on the way, for want of a free descriptor: nobody could kill it, so it gets no work.
-  COPROC_LAZY void refuse_unkillable(worker_record& w, time_point now) noexcept;
-
-  COPROC_LAZY void step(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void refuse_unkillable(worker& w, time_point now) noexcept;
 
   // -- results
 
@@ -138,39 +139,32 @@ private:
     std::size_t count = 0;
   };
 
-  COPROC_LAZY void settle_results(worker_record& w, const ended_tasks& ended, time_point now) noexcept;
+  COPROC_LAZY void settle_results(worker& w, const ended_tasks& ended, time_point now) noexcept;
 
-  COPROC_LAZY void measure(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void measure(worker& w, time_point now) noexcept;
 
   // -- deaths
 
   // Drains the ring once more with the same validation, moves what was not begun, sees to a replacement.
-  COPROC_LAZY void died(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void died(worker& w, time_point now) noexcept;
 
-  COPROC_LAZY void bury(worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void bury(worker& w, time_point now) noexcept;
 
-  COPROC_LAZY void see_to_successor(const worker_record& w, time_point now) noexcept;
+  COPROC_LAZY void see_to_successor(const worker& w, time_point now) noexcept;
 
   // Ends the tasks that a dead worker was running once its end is explained. True: the corpse is gone.
   COPROC_LAZY bool classify(std::size_t i) noexcept;
 
-  COPROC_LAZY void end_remaining(worker_record& w) noexcept;
+  COPROC_LAZY void end_remaining(worker& w) noexcept;
 
-  // It survived SIGKILL (uninterruptible sleep): its task ends on time, its seat gets a replacement.
-  COPROC_LAZY void quarantine(worker_record& w, time_point now) noexcept;
+  // Its task ends on time, its seat gets a replacement.
+  COPROC_LAZY void give_up(worker& w) noexcept;
 
   // -- replacing
 
   // A worker that is to be replaced gets a successor that stands by. When that is ready, it gets no more tasks, and leaves
   // with the last of those that it has.
   COPROC_LAZY void replace_if_due(seat& s, time_point now) noexcept;
-
-  // Its ring is empty: it ends in an orderly way, out of its seat.
-  COPROC_LAZY void dismiss(worker_record& w, exit_cause cause, time_point now) noexcept;
-
-  COPROC_LAZY void end(worker_record& w, int signal, time_point now) noexcept;
-
-  COPROC_LAZY void kill_off(worker_record& w, time_point now) noexcept;
 
   COPROC_LAZY void roll(time_point now) noexcept;
 
@@ -180,7 +174,6 @@ private:
   dispatcher_limits limits_;
   effects& effects_;
   ledger& ledger_;
-  watchdog& watchdog_;
   roster seats_;
   restarts restarts_;
   std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none

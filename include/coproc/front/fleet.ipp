@@ -5,55 +5,50 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF fleet::fleet(const dispatcher_limits& limits, effects& kernel, ledger& books, watchdog& dog) : pace(limits.max_workers >= limits.usable_cpus), limits_(limits), effects_(kernel), ledger_(books), watchdog_(dog),
+COPROC_LAZY_DEF fleet::fleet(const dispatcher_limits& limits, effects& kernel, ledger& books) : pace(limits.max_workers >= limits.usable_cpus), limits_(limits), effects_(kernel), ledger_(books),
       seats_(limits.max_workers),
       restarts_(limits_, kernel, books, seats_) {
   if (limits_.min_workers == 0) limits_.min_workers = limits.max_workers;
 }
 
-COPROC_LAZY_DEF void fleet::refuse_unkillable(worker_record& w, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::refuse_unkillable(worker& w, time_point now) noexcept {
   const unsigned index = w.index;
-  dismiss(w, exit_cause::self, now);
+  carry_out(w, w.dismiss(exit_cause::self, now));
   if (!ending_) start_failed(index, os::system_code(EMFILE), now);
 }
 
-COPROC_LAZY_DEF void fleet::step(worker_record& w, time_point now) noexcept {
-  if (watchdog_.step(w, now)) quarantine(w, now);
+COPROC_LAZY_DEF void fleet::carry_out(worker& w, worker::action a) noexcept {
+  while (task_record* t = a.moved.pop_front()) ledger_.requeue(*t);
+  if (a.terminate) effects_.signal(w, SIGTERM);
+  if (a.kill) effects_.signal(w, SIGKILL);
+  if (a.server_hangs) effects_.server_hangs();
+  if (a.dismiss) {
+    effects_.dismiss(w);
+    if (w.status() == state::leaving) seats_.depart(w);
+  }
+  if (a.give_up) give_up(w);
 }
 
-COPROC_LAZY_DEF void fleet::settle_results(worker_record& w, const ended_tasks& ended, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::settle_results(worker& w, const ended_tasks& ended, time_point now) noexcept {
   seats_[w.index].failures = 0;
   const std::span tasks(ended.task.data(), ended.count);
   meter.ran(w, tasks, now);
   for (task_record* t : tasks) {
-    if (w.victim == t) { // it finished before the signal took effect, or in spite of it
-      w.victim = nullptr;
-      if (w.status == state::ending) watchdog_.kill_now(w, now); // nothing is left to hurt; a replacement need not wait
-    }
+    if (w.is_victim(*t)) carry_out(w, w.on_victim_finished(now));
     ledger_.finish_issued(*t, t->outcome);
   }
 }
 
-COPROC_LAZY_DEF void fleet::measure(worker_record& w, time_point now) noexcept {
-  if (limits_.max_memory_per_child == 0 || w.due || now - w.measured_at < measure_every) return;
-  w.measured_at = now;
-  if (effects_.private_bytes(w) <= limits_.max_memory_per_child) return;
-  w.due = true;
-  w.due_to = exit_cause::memory_limit;
+COPROC_LAZY_DEF void fleet::measure(worker& w, time_point now) noexcept {
+  if (limits_.max_memory_per_child == 0 || !w.wants_measuring(now, measure_every)) return;
+  if (effects_.private_bytes(w) > limits_.max_memory_per_child) w.make_due(exit_cause::memory_limit);
 }
 
-COPROC_LAZY_DEF void fleet::died(worker_record& w, time_point now) noexcept {
-  if (w.status != state::dead) {
-    w.exit.phase = !w.initialized() ? exit_phase::starting : w.head() ? exit_phase::running : exit_phase::idle;
-    w.status = state::dead;
-    w.next_step = after(now, limits_.exit_status_wait);
-    w.head_deadline = w.head_soft_deadline = w.start_deadline = time_point::max();
-    w.exit_known |= server_gone_; // nobody is left to tell
+COPROC_LAZY_DEF void fleet::died(worker& w, time_point now) noexcept {
+  if (w.on_death(now)) {
+    if (server_gone_) w.stay_unexplained();
     bury(w, now);
   }
-  w.exit.index = w.index;
-  w.exit.tasks_done = w.tasks_done;
-  w.exit.age = now - w.born_at;
   for (std::size_t i = 0; i < seats_.departed().size(); ++i)
     if (seats_.departed()[i].get() == &w) {
       classify(i);
@@ -61,69 +56,60 @@ COPROC_LAZY_DEF void fleet::died(worker_record& w, time_point now) noexcept {
     }
 }
 
-COPROC_LAZY_DEF void fleet::bury(worker_record& w, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::bury(worker& w, time_point now) noexcept {
   std::size_t budget = ~std::size_t{0};
   drain(w, budget, now);
-  if (w.exit.cause != exit_cause::violation && !w.legal_remains()) watchdog_.violation(w, now);
-  if (w.exit.cause != exit_cause::violation)
-    w.each_issued([&](task_record& t) { // READY, and it is dead: it never began this task
-      if (w.look(t) == worker_record::task_state::ready && w.revoke(t)) ledger_.requeue(t);
-    });
-  if (w.exit.cause == exit_cause::self && w.left() && w.unfinished() == 0) w.exit.cause = exit_cause::idle;
+  w.settle_remains([&](task_record& t) { ledger_.requeue(t); });
   if (!seats_.depart(w)) return; // it had left its seat
   see_to_successor(w, now);
 }
 
-COPROC_LAZY_DEF void fleet::see_to_successor(const worker_record& w, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::see_to_successor(const worker& w, time_point now) noexcept {
   const seat& s = seats_[w.index];
   if (!restarts_.enabled()) return;
-  if (s.worker && !(s.worker->due || s.worker->exhausted())) return;
-  if (w.exit.cause == exit_cause::idle) return;
-  const bool deliberate = w.exit.cause != exit_cause::self && w.exit.cause != exit_cause::start_timeout;
-  if (w.initialized() && (deliberate || w.tasks_done != 0)) return request(w.index);
+  if (s.worker && !(s.worker->due() || s.worker->exhausted())) return;
+  if (w.exit().cause == exit_cause::idle) return;
+  const bool deliberate = w.exit().cause != exit_cause::self && w.exit().cause != exit_cause::start_timeout;
+  if (w.initialized() && (deliberate || w.tasks_done() != 0)) return request(w.index);
   if (w.initialized()) return restarts_.after_crash(w.index, now);
   restarts_.after_failed_start(w.index, {},
-                               w.exit.cause == exit_cause::start_timeout
+                               w.exit().cause == exit_cause::start_timeout
                                    ? "workers are not initialized within start_timeout (does the initializer hang?)"
                                    : "workers die before they are initialized (does the initializer throw or crash?)",
                                now);
 }
 
 COPROC_LAZY_DEF bool fleet::classify(std::size_t i) noexcept {
-  worker_record& w = *seats_.departed()[i];
-  if (w.status != state::dead || !w.exit_known) return false;
+  worker& w = *seats_.departed()[i];
+  if (!w.is_explained()) return false;
   end_remaining(w);
-  ++ledger_.counters().exits[static_cast<std::size_t>(w.exit.cause)];
+  ++ledger_.counters().exits[static_cast<std::size_t>(w.exit().cause)];
   effects_.retire(std::move(seats_.departed()[i]));
   seats_.departed().erase(seats_.departed().begin() + static_cast<std::ptrdiff_t>(i));
   return true;
 }
 
-COPROC_LAZY_DEF void fleet::end_remaining(worker_record& w) noexcept {
+COPROC_LAZY_DEF void fleet::end_remaining(worker& w) noexcept {
   w.each_issued([&](task_record& t) {
-    const bool is_victim = &t == w.victim && w.exit.cause != exit_cause::violation;
-    if (is_victim && w.exit.cause == exit_cause::timed_out) {
+    const bool is_victim = w.is_victim(t) && w.exit().cause != exit_cause::violation;
+    if (is_victim && w.exit().cause == exit_cause::timed_out) {
       meter.died_with(w, t, "task_timeout");
       t.encumbered = true;
-      make_details(t).exit = w.exit;
+      make_details(t).exit = w.exit();
       return ledger_.finish_issued(t, verdict::task_timeout);
     }
-    if (is_victim && (w.exit.cause == exit_cause::cancelled || w.exit.cause == exit_cause::shutdown)) {
+    if (is_victim && (w.exit().cause == exit_cause::cancelled || w.exit().cause == exit_cause::shutdown)) {
       meter.died_with(w, t, "aborted");
       return ledger_.finish_issued(t, verdict::aborted);
     }
     meter.died_with(w, t, "lost");
-    ledger_.lose(t, w.exit);
+    ledger_.lose(t, w.exit());
   });
   meter.worker_ended(w);
-  w.clear_ring();
-  w.victim = nullptr;
+  w.forget_tasks();
 }
 
-COPROC_LAZY_DEF void fleet::quarantine(worker_record& w, time_point now) noexcept {
-  w.status = state::quarantined;
-  w.next_step = time_point::max();
-  w.exit.age = now - w.born_at;
+COPROC_LAZY_DEF void fleet::give_up(worker& w) noexcept {
   end_remaining(w);
   const unsigned index = w.index;
   if (!seats_.depart(w)) return;
@@ -131,44 +117,13 @@ COPROC_LAZY_DEF void fleet::quarantine(worker_record& w, time_point now) noexcep
 }
 
 COPROC_LAZY_DEF void fleet::replace_if_due(seat& s, time_point now) noexcept {
-  if (!s.worker || s.worker->status != state::live || !(s.worker->due || s.worker->exhausted())) return;
-  worker_record& w = *s.worker;
+  if (!s.worker || s.worker->status() != state::live || !(s.worker->due() || s.worker->exhausted())) return;
+  worker& w = *s.worker;
   if (!restarts_.enabled() || ledger_.failed()) return;
   if (!s.successor && !s.requested && s.restart_at == time_point::max()) request(w.index);
-  w.relieved = s.successor && s.successor->initialized();
+  w.relieve(s.successor && s.successor->initialized());
   if (w.load() != 0) return;
-  if (w.exhausted() || w.relieved) dismiss(w, w.due_to, now);
-}
-
-COPROC_LAZY_DEF void fleet::dismiss(worker_record& w, exit_cause cause, time_point now) noexcept {
-  w.status = state::leaving;
-  w.exit.cause = cause;
-  w.next_step = after(now, limits_.kill_grace);
-  effects_.dismiss(w);
-  seats_.depart(w);
-}
-
-COPROC_LAZY_DEF void fleet::end(worker_record& w, int signal, time_point now) noexcept {
-  if (w.status == state::starting) { // started() sees to it, if the fork server still answers
-    w.start_deadline = std::min(w.start_deadline, after(now, limits_.kill_grace));
-    return;
-  }
-  if (w.status != state::live && !(w.status == state::ending && signal == SIGKILL)) return;
-  if (w.load() == 0) return signal == SIGKILL ? kill_off(w, now) : dismiss(w, exit_cause::shutdown, now);
-  if (signal == SIGKILL) return kill_off(w, now);
-  if (task_record* t = w.head()) watchdog_.kill_running(w, *t, exit_cause::shutdown, now);
-  if (w.status == state::live) { // between tasks: revoked ones are being acknowledged
-    w.status = state::ending;
-    w.exit.cause = exit_cause::shutdown;
-    w.next_step = after(now, limits_.kill_grace);
-    effects_.dismiss(w);
-  }
-}
-
-COPROC_LAZY_DEF void fleet::kill_off(worker_record& w, time_point now) noexcept {
-  if (w.exit.cause == exit_cause::self) w.exit.cause = exit_cause::shutdown;
-  if (w.victim == nullptr) w.victim = w.head();
-  watchdog_.kill_now(w, now);
+  if (w.exhausted() || w.relieved()) carry_out(w, w.dismiss(w.due_to(), now));
 }
 
 COPROC_LAZY_DEF void fleet::roll(time_point now) noexcept {
@@ -178,14 +133,14 @@ COPROC_LAZY_DEF void fleet::roll(time_point now) noexcept {
 
 COPROC_LAZY_DEF void fleet::make_next_due() noexcept {
   if (rolling_ == 0) return;
-  worker_record* next = nullptr;
+  worker* next = nullptr;
   for (const seat& s : seats_) {
     if (!s.worker || s.worker->incarnation > rolling_) continue;
-    if (s.worker->due) return;
+    if (s.worker->due()) return;
     if (next == nullptr) next = s.worker.get();
   }
   if (next != nullptr)
-    next->due = true;
+    next->make_due(exit_cause::recycled);
   else
     rolling_ = 0;
 }
@@ -197,11 +152,11 @@ COPROC_LAZY_DEF bool fleet::may_grow() const noexcept {
 COPROC_LAZY_DEF void fleet::request(unsigned index) noexcept { restarts_.request(index); }
 
 COPROC_LAZY_DEF void fleet::add_worker(worker_ptr w, time_point now) noexcept {
-  w->born_at = now;
-  w->start_deadline = after(now, limits_.start_timeout);
-  w->task_limit = limits_.max_tasks_per_child;
-  if (limits_.max_tasks_jitter != 0) w->task_limit -= scramble(w->incarnation + golden_gamma) % (limits_.max_tasks_jitter + 1);
-  w->may_leave = limits_.leave_when_idle && w->index >= limits_.min_workers;
+  worker::lifetime life{limits_.kill_grace, limits_.exit_status_wait, limits_.start_timeout, limits_.max_tasks_per_child,
+                        limits_.leave_when_idle && w->index >= limits_.min_workers};
+  if (limits_.max_tasks_jitter != 0)
+    life.task_limit -= scramble(w->incarnation + golden_gamma) % (limits_.max_tasks_jitter + 1);
+  w->on_start(life, now);
   seats_.sit(std::move(w));
 }
 
@@ -211,37 +166,31 @@ COPROC_LAZY_DEF void fleet::start_failed(unsigned index, net::error_code why, ti
 }
 
 COPROC_LAZY_DEF void fleet::start_refused(std::uint64_t incarnation, net::error_code why, time_point now) noexcept {
-  worker_record* const w = seats_.find(incarnation);
-  if (w == nullptr || w->status != state::starting) return;
+  worker* const w = seats_.find(incarnation);
+  if (w == nullptr || w->status() != state::starting) return;
   const unsigned index = w->index;
   effects_.retire(seats_.take(*w));
   start_failed(index, why, now);
 }
 
 COPROC_LAZY_DEF void fleet::started(std::uint64_t incarnation, pid_t pid, os::unique_fd pidfd, time_point now) noexcept {
-  worker_record* const w = seats_.find(incarnation);
+  worker* const w = seats_.find(incarnation);
   if (w == nullptr) return;
-  w->handles.pid = w->exit.pid = pid;
-  w->handles.pidfd = std::move(pidfd);
-  if (!w->handles.pidfd && limits_.pidfds) return refuse_unkillable(*w, now);
+  w->on_started(pid, std::move(pidfd));
+  if (!w->handles().pidfd && limits_.pidfds) return refuse_unkillable(*w, now);
   meter.worker_started(*w, now);
-  if (w->status != state::starting) return;
-  w->status = state::live;
-  if (ending_) dismiss(*w, exit_cause::shutdown, now);
+  if (w->go_live() && ending_) carry_out(*w, w->dismiss(exit_cause::shutdown, now));
 }
 
 COPROC_LAZY_DEF void fleet::exited(std::uint64_t incarnation, const worker_exit& how, time_point now) noexcept {
-  worker_record* const w = seats_.find(incarnation);
+  worker* const w = seats_.find(incarnation);
   if (w == nullptr) return;
-  const worker_exit known = std::exchange(w->exit, how);
-  w->exit.cause = known.cause;
-  w->exit.phase = known.phase;
-  w->exit_known = true;
+  w->on_exit(how);
   died(*w, now);
 }
 
 COPROC_LAZY_DEF void fleet::died(std::uint64_t incarnation, time_point now) noexcept {
-  if (worker_record* w = seats_.find(incarnation)) died(*w, now);
+  if (worker* w = seats_.find(incarnation)) died(*w, now);
 }
 
 COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
@@ -250,60 +199,49 @@ COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
   for (unsigned i = 0; i < size(); ++i) {
     for (worker_ptr* each : {&seats_[i].successor, &seats_[i].worker}) {
       if (!*each) continue;
-      worker_record& w = **each;
-      if (w.status == state::starting) {
+      if ((*each)->status() == state::starting)
         effects_.retire(std::move(*each));
-        continue;
-      }
-      if (w.exit.cause == exit_cause::self) w.exit.cause = exit_cause::fork_server;
-      if (w.status != state::live && w.status != state::ending) continue;
-      // The kernel kills them already (PDEATHSIG); this also bounds the wait should their deaths go unnoticed.
-      watchdog_.take_back(w);
-      watchdog_.kill_now(w, now);
+      else
+        carry_out(**each, (*each)->on_server_lost(now));
     }
   }
   for (std::size_t i = 0; i < seats_.departed().size();) {
-    seats_.departed()[i]->exit_known = true; // as known as it will ever be
+    seats_.departed()[i]->stay_unexplained();
     if (!classify(i)) ++i;
   }
   restarts_.fail({}, "the fork server died, so no worker can be started: make a new pool", now);
 }
 
-COPROC_LAZY_DEF std::size_t fleet::drain(worker_record& w, std::size_t& budget, time_point now) noexcept {
+COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_point now) noexcept {
   std::size_t moved = 0;
   bool violated = false;
   ended_tasks ended;
   while (budget > 0) {
-    const auto d = w.drain_one();
-    if (d.kind == worker_record::drained_kind::nothing) break;
+    const worker::drained d = w.drain_one();
+    if (d.kind == worker::drained_kind::nothing) break;
     ++moved;
-    violated = d.kind == worker_record::drained_kind::violation;
+    violated = d.kind == worker::drained_kind::violation;
     if (violated) break;
-    if (d.kind == worker_record::drained_kind::acknowledged) continue;
+    if (d.kind == worker::drained_kind::acknowledged) continue;
     --budget;
     // No longer than it was there: a lie should not last.
-    if (d.ran_ns != 0) pace.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at).count())));
+    if (d.ran_ns != 0) pace.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at()).count())));
     ended.task[ended.count++] = d.task;
   }
   if (moved == 0) return 0;
   if (ended.count != 0) settle_results(w, ended, now);
   if (violated) {
-    watchdog_.violation(w, now);
+    carry_out(w, w.on_violation(now));
     return moved;
   }
-  w.stalled = false;
-  if (w.status == state::live) w.next_step = time_point::max();
-  w.active_at = now;
-  w.head_woke_it = false;
   // At once where it was given more than it should have been, because tasks were shorter until now.
-  w.steal_at = !pace.is_short() && w.unfinished() > pace.depth() ? now : now + steal_after;
-  watchdog_.look_at_head(w, now);
+  w.on_progress(now, !pace.is_short() && w.unfinished() > pace.depth() ? now : now + steal_after);
   measure(w, now);
-  if (w.due || w.exhausted()) replace_if_due(seats_[w.index], now);
+  if (w.due() || w.exhausted()) replace_if_due(seats_[w.index], now);
   return moved;
 }
 
-COPROC_LAZY_DEF void fleet::issued(worker_record& w, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::issued(worker& w, time_point now) noexcept {
   if (w.exhausted()) replace_if_due(seats_[w.index], now);
 }
 
@@ -318,13 +256,12 @@ COPROC_LAZY_DEF void fleet::try_to_recover(time_point now) noexcept { restarts_.
 COPROC_LAZY_DEF void fleet::tick(time_point now) noexcept {
   for (seat& s : seats_)
     for (worker_ptr* each : {&s.worker, &s.successor})
-      if (*each) step(**each, now);
+      if (*each) carry_out(**each, (*each)->on_deadline(now));
   roll(now);
   restarts_.tick(now);
   for (std::size_t i = 0; i < seats_.departed().size();) {
-    worker_record& w = *seats_.departed()[i];
-    if (w.status == state::dead && now >= w.next_step) w.exit_known = true;
-    if (w.status != state::dead) step(w, now);
+    worker& w = *seats_.departed()[i];
+    carry_out(w, w.on_deadline(now));
     if (!classify(i)) ++i;
   }
 }
@@ -332,13 +269,13 @@ COPROC_LAZY_DEF void fleet::tick(time_point now) noexcept {
 COPROC_LAZY_DEF time_point fleet::next_deadline() const noexcept {
   time_point next = time_point::max();
   const auto of = [&](const worker_ptr& w) {
-    if (w) next = std::min(next, watchdog_.next_deadline(*w));
+    if (w) next = std::min(next, w->next_deadline());
   };
   for (const seat& s : seats_) {
     of(s.worker), of(s.successor);
     next = std::min(next, s.restart_at);
   }
-  for (const worker_ptr& w : seats_.departed()) next = std::min(next, w->next_step);
+  for (const worker_ptr& w : seats_.departed()) of(w);
   return next;
 }
 
@@ -347,14 +284,14 @@ COPROC_LAZY_DEF void fleet::end_all(int signal, time_point now) noexcept {
   restarts_.end();
   for (seat& s : seats_)
     for (worker_ptr* each : {&s.successor, &s.worker})
-      if (*each) end(**each, signal, now);
-  for (std::size_t i = 0; signal == SIGKILL && i < seats_.departed().size(); ++i)
-    if (seats_.departed()[i]->status == state::leaving) watchdog_.kill_now(*seats_.departed()[i], now);
+      if (*each) carry_out(**each, (*each)->end(signal, now));
+  for (const worker_ptr& w : seats_.departed())
+    if (signal == SIGKILL) carry_out(*w, w->end(signal, now));
 }
 
 COPROC_LAZY_DEF void fleet::stop_all() noexcept {
   each_worker([&](auto& w) {
-    if (task_record* t = w.head(); t && w.look(*t) == worker_record::task_state::running) w.raise_stop(*t);
+    if (const task_record* t = w.head()) w.ask_to_stop(*t);
   });
 }
 
@@ -367,8 +304,7 @@ COPROC_LAZY_DEF void fleet::abandon() noexcept {
   restarts_.end();
   const auto drop = [&](auto& w) {
     w.each_issued([&](task_record& t) { ledger_.finish_issued(t, verdict::aborted); });
-    w.clear_ring();
-    w.victim = nullptr;
+    w.forget_tasks();
   };
   for (seat& s : seats_)
     if (s.worker) drop(*s.worker);

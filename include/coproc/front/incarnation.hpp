@@ -4,7 +4,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/socket.hpp>
 #include <coproc/server/messages.hpp>
@@ -15,9 +15,9 @@
 namespace coproc::detail::front {
 
 struct incarnation {
-  std::unique_ptr<worker_record> record;
-  worker::start_request request;
-  worker::worker_descriptors for_worker; ///< to be sent with the request, then closed
+  std::unique_ptr<front::worker> process;
+  detail::worker::start_request request;
+  detail::worker::worker_descriptors for_worker; ///< to be sent with the request, then closed
 };
 
 /// Throws pool_error with the system's code.

@@ -29,15 +29,17 @@ COPROC_LAZY_DEF incarnation make_incarnation(unsigned index, std::uint64_t numbe
   memory->mailbox_map.keep_from_children();
   memory->results_map.keep_from_children();
 
-  made.record = std::make_unique<worker_record>(index, number, std::move(memory), made.request.max_result_bytes);
+  worker_handles handles;
   auto [ours, theirs] = os::make_socketpair();
-  made.record->handles.control = std::move(ours);
+  handles.control = std::move(ours);
   // Nobody reads there: what a worker sent, descriptors included, would lie in the queue and use up the user's quota.
-  os::shut_down(made.record->handles.control.get(), SHUT_RD);
+  os::shut_down(handles.control.get(), SHUT_RD);
   made.for_worker.control = std::move(theirs);
-  made.record->handles.eventfd = os::make_eventfd();
-  made.for_worker.eventfd = os::duplicate(made.record->handles.eventfd.get());
+  handles.eventfd = os::make_eventfd();
+  made.for_worker.eventfd = os::duplicate(handles.eventfd.get());
   if (!made.for_worker.eventfd) os::throw_errno("dup of an eventfd");
+  made.process = std::make_unique<worker>(index, number, std::move(memory), made.request.max_result_bytes,
+                                          std::move(handles));
   return made;
 }
 

@@ -5,6 +5,7 @@
 
 #include <coproc/config.hpp>
 #include <coproc/front/effects.hpp>
+#include <coproc/front/worker.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
 #include <coproc/os/socket.hpp>
@@ -45,54 +46,53 @@ COPROC_LAZY_CLASS class kernel_effects final : public effects {
 public:
   explicit kernel_effects(os::epoll& epoll) noexcept : epoll_(epoll) {}
 
-  void signal(worker_record& w, int number) noexcept override {
-    if (w.handles.pidfd) os::send_signal(w.handles.pidfd.get(), number);
+  void signal(worker& w, int number) noexcept override {
+    if (w.handles().pidfd) os::send_signal(w.handles().pidfd.get(), number);
   }
 
-  void dismiss(worker_record& w) noexcept override { w.request_shutdown(); }
+  void dismiss(worker& w) noexcept override { w.request_shutdown(); }
 
   void request_start(unsigned index) override { starts.push_back(index); }
 
   void forget_starts() noexcept override { starts.clear(); }
 
-  int send_segment(worker_record& w, const shm::argument_block& block) noexcept override {
+  int send_segment(worker& w, const shm::argument_block& block) noexcept override {
     const shm::segment& s = block.owner();
-    if (w.segments.maps(s)) return 0;
+    if (w.segments().maps(s)) return 0;
     try {
-      w.segments.make_room();
+      w.segments().make_room();
     } catch (const std::bad_alloc&) {
       return ENOMEM;
     }
     const int fd = s.fd();
-    const int error = send_order(w, {worker::worker_order::map_segment, s.id(), s.bytes()}, {&fd, 1});
-    if (error == 0) w.segments.map(s);
+    const int error = send_order(w, {detail::worker::worker_order::map_segment, s.id(), s.bytes()}, {&fd, 1});
+    if (error == 0) w.segments().map(s);
     return error;
   }
 
   void server_hangs() noexcept override { server_must_die = true; }
 
   /// Resident pages that are neither of a file nor shared memory, from statm (proc(5)): "size resident shared ...".
-  std::uint64_t private_bytes(const worker_record& w) const noexcept override {
+  std::uint64_t private_bytes(const worker& w) const noexcept override {
     char text[128] = {};
-    const int fd = w.handles.statm.get();
+    const int fd = w.handles().statm.get();
     if (fd < 0 || os::read_from_start(fd, {text, sizeof text - 1}) == 0) return 0;
     unsigned long long size = 0, resident = 0, shared = 0;
     if (std::sscanf(text, "%llu %llu %llu", &size, &resident, &shared) != 3 || resident < shared) return 0;
     return (resident - shared) * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   }
 
-  void retire(std::unique_ptr<worker_record> w) noexcept override {
-    if (observe_exits && w->handles.pid != 0) note_exit(w->exit);
-    if (w->handles.pidfd) epoll_.remove(w->handles.pidfd.get());
-    epoll_.remove(w->handles.eventfd.get());
-    w->handles = {};
-    w->next = std::move(graveyard);
-    graveyard = std::move(w);
+  void retire(std::unique_ptr<worker> w) noexcept override {
+    if (observe_exits && w->pid() != 0) note_exit(w->exit());
+    if (w->handles().pidfd) epoll_.remove(w->handles().pidfd.get());
+    epoll_.remove(w->handles().eventfd.get());
+    w->close_handles();
+    graveyard.push(std::move(w));
   }
 
   /// 0 or errno. A message that is sent is announced, so that a worker reads it before it sleeps again.
-  int send_order(worker_record& w, const worker::worker_message& m, std::span<const int> fds) noexcept {
-    const int error = os::send_message(w.handles.control.get(), os::bytes_of(m), fds);
+  int send_order(worker& w, const detail::worker::worker_message& m, std::span<const int> fds) noexcept {
+    const int error = os::send_message(w.handles().control.get(), os::bytes_of(m), fds);
     if (error == 0) w.message_sent();
     return error;
   }
@@ -101,7 +101,7 @@ public:
   std::vector<worker_start> births;          ///< for on_worker_start
   std::vector<worker_exit> exits; ///< for on_worker_exit
   /// Dead workers. The holder of the drainer token may be looking at their memory, without the mutex: it clears this.
-  std::unique_ptr<worker_record> graveyard;
+  worker_stack graveyard;
   bool observe_exits = false;
   bool server_must_die = false;
 

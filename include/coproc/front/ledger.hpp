@@ -7,7 +7,7 @@
 #include <coproc/front/expiry_heap.hpp>
 #include <coproc/front/limits.hpp>
 #include <coproc/front/task_queue.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/task_details.hpp>
 #include <coproc/os/error.hpp>
 #include <coproc/stats.hpp>
 

@@ -20,7 +20,7 @@ struct resolved_options {
   std::uint64_t max_payload = 0;
   std::uint64_t max_warm_bytes = shm::segment_pool::default_warm_bytes;
   std::uint32_t max_segments = shm::packed_location::max_tag; ///< of arguments, at once
-  worker::worker_settings worker;
+  detail::worker::worker_settings worker;
   hook preload;
   worker_start_observer on_worker_start;
   worker_exit_observer on_worker_exit;

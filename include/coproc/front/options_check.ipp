@@ -107,8 +107,8 @@ private:
     l.kill_grace = positive(o.kill_grace, "pool_options::kill_grace");
   }
 
-  static worker::worker_settings settings(const pool_options& o, const dispatcher_limits& l) {
-    worker::worker_settings w;
+  static detail::worker::worker_settings settings(const pool_options& o, const dispatcher_limits& l) {
+    detail::worker::worker_settings w;
     w.initializer = o.initializer;
     w.finalizer = o.finalizer;
     w.spin_limit = l.usable_cpus > 1 ? os::spin_limit : std::chrono::nanoseconds(0);

@@ -266,7 +266,7 @@ private:
   void expect_own_process() const {
     if (is_own_process()) return;
     throw pool_error(make_error_code(errc::wrong_process),
-                     worker::this_worker_context.mailbox != nullptr
+                     detail::worker::this_worker_context.mailbox != nullptr
                          ? "a task cannot use the pool it runs in: return to the front end and submit from there"
                          : "this process is a forked copy of the one that made the pool: make a pool of its own here");
   }
@@ -342,7 +342,7 @@ private:
   }
 
   void flush(bool only_sleepers, wake_list& wakes) {
-    host_.tasks().waking().flush(only_sleepers, [&](worker_record& w) { wakes.add(w); });
+    host_.tasks().waking().flush(only_sleepers, [&](worker& w) { wakes.add(w); });
   }
 
   // ARMED -> POLLING: the wait's handler runs the turn.

@@ -100,7 +100,7 @@ private:
 
   COPROC_LAZY void on_message(const server::server_message& m, os::unique_fd fd, time_point now);
 
-  COPROC_LAZY void came_up(worker_record& w);
+  COPROC_LAZY void came_up(worker& w);
 
   // Unwatched, for want of kernel memory, a death is told by EXITED alone: later, but it is told.
   COPROC_LAZY void watch(const os::unique_fd& pidfd, std::uint64_t incarnation) noexcept;

@@ -78,14 +78,14 @@ COPROC_LAZY_DEF std::optional<unsigned> process_host::take_start() noexcept {
 
 COPROC_LAZY_DEF incarnation process_host::make(unsigned index) {
   incarnation made = make_incarnation(index, ++incarnations_, options_.max_payload);
-  epoll_.add(made.record->handles.eventfd.get(), EPOLLIN | EPOLLET,
+  epoll_.add(made.process->handles().eventfd.get(), EPOLLIN | EPOLLET,
              event_key{event_source::bell, made.request.incarnation}.pack());
   return made;
 }
 
 COPROC_LAZY_DEF void process_host::adopt(unsigned index, incarnation made, time_point now) {
   if (dispatcher_.ending()) return dispatcher_.start_failed(index, net::error::operation_aborted, now);
-  dispatcher_.add_worker(std::move(made.record), now);
+  dispatcher_.add_worker(std::move(made.process), now);
   if (const int error = server_.start(made.request, made.for_worker)) {
     start_error_ = error;
     dispatcher_.start_refused(made.request.incarnation, os::system_code(error), now);
@@ -93,7 +93,7 @@ COPROC_LAZY_DEF void process_host::adopt(unsigned index, incarnation made, time_
 }
 
 COPROC_LAZY_DEF void process_host::clear_graveyard() noexcept {
-  while (effects_.graveyard) effects_.graveyard = std::move(effects_.graveyard->next);
+  effects_.graveyard.clear();
 }
 
 COPROC_LAZY_DEF void process_host::begin_end() noexcept {
@@ -103,8 +103,8 @@ COPROC_LAZY_DEF void process_host::begin_end() noexcept {
   }
   dispatcher_.close();
   dispatcher_.each_process([](auto& w) {
-    if (w.unfinished() != 0 && w.handles.pidfd)
-      os::send_signal(w.handles.pidfd.get(), SIGTERM);
+    if (w.unfinished() != 0 && w.handles().pidfd)
+      os::send_signal(w.handles().pidfd.get(), SIGTERM);
     else
       w.request_shutdown();
   });
@@ -116,15 +116,15 @@ COPROC_LAZY_DEF void process_host::finish_end() noexcept {
   const auto term_deadline = clock_now() + grace;
   bool all_dead = true;
   dispatcher_.each_process([&](auto& w) {
-    if (w.handles.pidfd && !os::wait_dead(w.handles.pidfd.get(), term_deadline)) {
-      os::send_signal(w.handles.pidfd.get(), SIGKILL);
+    if (w.handles().pidfd && !os::wait_dead(w.handles().pidfd.get(), term_deadline)) {
+      os::send_signal(w.handles().pidfd.get(), SIGKILL);
       all_dead = false;
     }
   });
   const auto kill_deadline = clock_now() + grace;
   if (!all_dead)
     dispatcher_.each_process([&](auto& w) {
-      if (w.handles.pidfd) os::wait_dead(w.handles.pidfd.get(), kill_deadline);
+      if (w.handles().pidfd) os::wait_dead(w.handles().pidfd.get(), kill_deadline);
     });
   server_.end(clock_now() + std::chrono::seconds(2));
 }
@@ -179,11 +179,11 @@ COPROC_LAZY_DEF void process_host::on_message(const server::server_message& m, o
   }
 }
 
-COPROC_LAZY_DEF void process_host::came_up(worker_record& w) {
+COPROC_LAZY_DEF void process_host::came_up(worker& w) {
   // EXITED always follows STARTED, so the pid has not been reused; if it is dead already, reading says ESRCH.
-  const std::string path = "/proc/" + std::to_string(w.handles.pid) + "/statm";
-  w.handles.statm = os::above_stdio(os::open_file(path.c_str(), O_RDONLY));
-  if (options_.on_worker_start) effects_.births.push_back({w.index, w.handles.pid});
+  const std::string path = "/proc/" + std::to_string(w.pid()) + "/statm";
+  w.set_statm(os::above_stdio(os::open_file(path.c_str(), O_RDONLY)));
+  if (options_.on_worker_start) effects_.births.push_back({w.index, w.pid()});
 }
 
 COPROC_LAZY_DEF void process_host::watch(const os::unique_fd& pidfd, std::uint64_t incarnation) noexcept {
@@ -198,7 +198,7 @@ COPROC_LAZY_DEF void process_host::await_first_workers() {
   const auto deadline = after(clock_now(), options_.limits.start_timeout);
   for (;;) {
     std::size_t starting = 0;
-    dispatcher_.each_worker([&](const auto& w) { starting += w.status == worker_record::state::starting; });
+    dispatcher_.each_worker([&](const auto& w) { starting += w.status() == worker::state::starting; });
     if (start_error_ != 0)
       throw pool_error(make_error_code(errc::worker_start_failed),
                        std::string("fork of a worker failed: ") + std::strerror(start_error_));
@@ -216,9 +216,9 @@ COPROC_LAZY_DEF void process_host::await_first_workers() {
 COPROC_LAZY_DEF void process_host::tell_dropped_segments() {
   const auto dropped = segments_->take_dropped();
   dispatcher_.each_worker([&](auto& w) {
-    for (const std::uint64_t serial : dropped) w.segments.drop(serial);
-    w.segments.unmap_dropped(
-        [&](std::uint32_t id) { return effects_.send_order(w, {worker::worker_order::unmap_segment, id, 0}, {}) == 0; });
+    for (const std::uint64_t serial : dropped) w.segments().drop(serial);
+    w.segments().unmap_dropped(
+        [&](std::uint32_t id) { return effects_.send_order(w, {detail::worker::worker_order::unmap_segment, id, 0}, {}) == 0; });
   });
   dispatcher_.waking().messages_sent();
 }

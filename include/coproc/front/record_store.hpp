@@ -4,7 +4,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker_memory.hpp>
 #include <coproc/os/lock.hpp>
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 
 #include <algorithm>
 #include <memory>
@@ -15,8 +15,8 @@ namespace coproc::detail::front {
 
 class roster {
 public:
-  using worker_ptr = std::unique_ptr<worker_record>;
-  using state = worker_record::state;
+  using worker_ptr = std::unique_ptr<worker>;
+  using state = worker::state;
 
   struct seat {
     worker_ptr worker;
@@ -57,18 +57,18 @@ public:
       if (s.successor) f(*s.successor);
     }
     for (const worker_ptr& w : departed_)
-      if (w->status != state::dead) f(*w);
+      if (w->status() != state::dead) f(*w);
   }
 
-  COPROC_LAZY worker_record* find(std::uint64_t incarnation) const noexcept;
+  COPROC_LAZY worker* find(std::uint64_t incarnation) const noexcept;
 
   COPROC_LAZY void sit(worker_ptr w) noexcept;
 
   /// Out of its seat; null if it has left it already. A successor that stands by takes over.
-  COPROC_LAZY worker_ptr take(worker_record& w) noexcept;
+  COPROC_LAZY worker_ptr take(worker& w) noexcept;
 
   /// The same, to the departed. False: it was there already.
-  COPROC_LAZY bool depart(worker_record& w) noexcept;
+  COPROC_LAZY bool depart(worker& w) noexcept;
 
   /// Does any seat have a worker that could take a task now?
   COPROC_LAZY bool any_initialized() const noexcept;

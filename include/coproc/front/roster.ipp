@@ -9,7 +9,7 @@ COPROC_LAZY_DEF roster::roster(unsigned seats) : seats_(seats) {
   departed_.reserve(2 * std::size_t{seats} + 8); // more only when that many are unkillable
 }
 
-COPROC_LAZY_DEF worker_record* roster::find(std::uint64_t incarnation) const noexcept {
+COPROC_LAZY_DEF worker* roster::find(std::uint64_t incarnation) const noexcept {
   const auto is = [&](const worker_ptr& w) { return w && w->incarnation == incarnation; };
   for (const seat& s : seats_) {
     if (is(s.worker)) return s.worker.get();
@@ -26,10 +26,10 @@ COPROC_LAZY_DEF void roster::sit(worker_ptr w) noexcept {
   (s.worker ? s.successor : s.worker) = std::move(w);
 }
 
-COPROC_LAZY_DEF auto roster::take(worker_record& w) noexcept -> worker_ptr {
+COPROC_LAZY_DEF auto roster::take(worker& w) noexcept -> worker_ptr {
   seat& s = seats_[w.index];
   if (s.successor.get() == &w) {
-    if (s.worker) s.worker->relieved = false;
+    if (s.worker) s.worker->relieve(false);
     return std::move(s.successor);
   }
   if (s.worker.get() != &w) return nullptr;
@@ -38,7 +38,7 @@ COPROC_LAZY_DEF auto roster::take(worker_record& w) noexcept -> worker_ptr {
   return taken;
 }
 
-COPROC_LAZY_DEF bool roster::depart(worker_record& w) noexcept {
+COPROC_LAZY_DEF bool roster::depart(worker& w) noexcept {
   worker_ptr taken = take(w);
   if (!taken) return false;
   departed_.push_back(std::move(taken));
@@ -47,7 +47,7 @@ COPROC_LAZY_DEF bool roster::depart(worker_record& w) noexcept {
 
 COPROC_LAZY_DEF bool roster::any_initialized() const noexcept {
   return std::any_of(seats_.begin(), seats_.end(), [](const seat& s) {
-    return s.worker && s.worker->status == state::live && s.worker->initialized();
+    return s.worker && s.worker->status() == state::live && s.worker->initialized();
   });
 }
 
@@ -55,17 +55,17 @@ COPROC_LAZY_DEF bool roster::in_transition() const noexcept {
   for (const seat& s : seats_) {
     if (s.requested) return true;
     for (const worker_ptr* each : {&s.worker, &s.successor})
-      if (*each && (*each)->status != state::live) return true;
+      if (*each && (*each)->status() != state::live) return true;
   }
   return std::any_of(departed_.begin(), departed_.end(),
-                     [](const worker_ptr& w) { return w->status != state::quarantined; });
+                     [](const worker_ptr& w) { return w->status() != state::quarantined; });
 }
 
 COPROC_LAZY_DEF bool roster::gone() const noexcept {
   for (const seat& s : seats_)
     if (s.worker || s.successor || s.requested) return false;
   return std::all_of(departed_.begin(), departed_.end(),
-                     [](const worker_ptr& w) { return w->status == state::quarantined; });
+                     [](const worker_ptr& w) { return w->status() == state::quarantined; });
 }
 
 } // namespace coproc::detail::front

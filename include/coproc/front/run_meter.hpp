@@ -4,7 +4,7 @@
 
 #include <coproc/config.hpp>
 #include <coproc/front/trace_buffer.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 #include <coproc/stats.hpp>
 
 #include <algorithm>
@@ -18,16 +18,16 @@ public:
   trace_buffer traced;
 
   /// These ended between two looks, and share that time evenly.
-  COPROC_LAZY void ran(const worker_record& w, std::span<task_record* const> tasks, time_point now) noexcept;
+  COPROC_LAZY void ran(const worker& w, std::span<task_record* const> tasks, time_point now) noexcept;
 
   /// It was with a worker that is gone.
-  COPROC_LAZY void died_with(const worker_record& w, const task_record& t, const char* outcome) noexcept;
+  COPROC_LAZY void died_with(const worker& w, const task_record& t, const char* outcome) noexcept;
 
-  COPROC_LAZY void worker_started(const worker_record& w, time_point now) noexcept;
-  COPROC_LAZY void worker_ended(const worker_record& w) noexcept;
+  COPROC_LAZY void worker_started(const worker& w, time_point now) noexcept;
+  COPROC_LAZY void worker_ended(const worker& w) noexcept;
 
 private:
-  COPROC_LAZY void add(const worker_record& w, const task_record& t, const char* outcome, time_point began, time_point ended) noexcept;
+  COPROC_LAZY void add(const worker& w, const task_record& t, const char* outcome, time_point began, time_point ended) noexcept;
 };
 
 } // namespace coproc::detail::front

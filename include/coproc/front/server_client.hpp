@@ -14,7 +14,7 @@ namespace coproc::detail::front {
 class server_client {
 public:
   /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
-  COPROC_LAZY void launch(hook preload, const worker::worker_settings& worker);
+  COPROC_LAZY void launch(hook preload, const detail::worker::worker_settings& worker);
 
   ~server_client() { end(std::chrono::steady_clock::now() + std::chrono::seconds(2)); }
 
@@ -27,7 +27,7 @@ public:
 
   /// 0 or errno. The descriptors may be closed afterwards. Until the first answer is read (the constructor starts all
   /// workers before that) it waits for room in the socket, which the server never lets fill up for long.
-  COPROC_LAZY int start(const worker::start_request& request, const worker::worker_descriptors& fds) noexcept;
+  COPROC_LAZY int start(const detail::worker::start_request& request, const detail::worker::worker_descriptors& fds) noexcept;
 
   struct incoming {
     enum { nothing, mail, end } kind = nothing; ///< end: the server is dead

@@ -5,7 +5,7 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_settings& worker) {
+COPROC_LAZY_DEF void server_client::launch(hook preload, const detail::worker::worker_settings& worker) {
   if (!os::single_threaded())
     throw pool_error(make_error_code(errc::worker_start_failed),
                      "this process has more than one thread, and a forked copy of a threaded process may deadlock in any "
@@ -42,7 +42,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   await_ready();
 }
 
-COPROC_LAZY_DEF int server_client::start(const worker::start_request& request, const worker::worker_descriptors& fds) noexcept {
+COPROC_LAZY_DEF int server_client::start(const detail::worker::start_request& request, const detail::worker::worker_descriptors& fds) noexcept {
   const int list[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(answered_ ? 0 : 10);
   for (;;) {

@@ -18,7 +18,7 @@
 namespace coproc::detail::front {
 
 class engine;
-class worker_record;
+class worker;
 
 /// Where a record is; decides what cancelling it means.
 enum class place : std::uint8_t {
@@ -68,7 +68,7 @@ struct alignas(64) task_record {
   task_record* previous = nullptr;              // links of the list it is in
   task_record* next = nullptr;
   std::uint64_t id = 0;                         // order of submission; 0: none. A moved task keeps it, and so its place
-  worker_record* worker = nullptr;              // issued: whose ring
+  front::worker* worker = nullptr;              // issued: whose ring
   std::uint64_t seq = 0;                        // issued: which position
   place where = place::idle;
   verdict outcome = verdict::aborted;

@@ -2,7 +2,7 @@
 // Workers to be woken once the pool's mutex is released, so that system calls do not prolong it. Front end.
 #pragma once
 
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 
 #include <array>
 #include <memory>
@@ -22,7 +22,7 @@ public:
     }
   }
 
-  void add(worker_record& w) {
+  void add(worker& w) {
     if (count_ == list_.size())
       shm::waker::wake(w.mailbox());
     else

@@ -10,7 +10,7 @@
 #include <coproc/front/fleet.hpp>
 #include <coproc/front/head_set.hpp>
 #include <coproc/front/pace.hpp>
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/worker.hpp>
 
 #include <algorithm>
 #include <atomic>
@@ -31,11 +31,11 @@ public:
   template <class F>
   void each_active(F f) const {
     for (const unsigned i : active_)
-      if (worker_record* const w = fleet_.at(i)) f(*w);
+      if (worker* const w = fleet_.at(i)) f(*w);
   }
 
-  COPROC_LAZY bool is_active(const worker_record& w) const noexcept;
-  COPROC_LAZY void activate(worker_record& w) noexcept;
+  COPROC_LAZY bool is_active(const worker& w) const noexcept;
+  COPROC_LAZY void activate(worker& w) noexcept;
 
   /// Calls drain(worker) for those with tasks, while it returns true; the next call begins with those that were not reached, for
   /// else a few busy workers could use a drainer up for ever.
@@ -46,12 +46,12 @@ public:
     for (const unsigned i : active_) {
       if (!go_on) break;
       ++looked_at;
-      if (worker_record* const w = fleet_.at(i); w != nullptr && w->load() != 0) go_on = drain(*w);
+      if (worker* const w = fleet_.at(i); w != nullptr && w->load() != 0) go_on = drain(*w);
     }
     if (!go_on) active_.begin_with(looked_at);
     active_.prune([&](unsigned i) {
-      const worker_record* const w = fleet_.at(i);
-      return w == nullptr || (w->load() == 0 && !w->dirty && w->waker.looks_asleep(w->mailbox()));
+      const worker* const w = fleet_.at(i);
+      return w == nullptr || (w->load() == 0 && !w->owes_wake_up() && w->looks_asleep());
     });
   }
 
@@ -93,7 +93,7 @@ public:
 
   /// Before a task is published to `w`, perhaps while the front end sleeps: armed after READY, it could be through and
   /// not ring (rules W2 and W4, docs/protocol.md).
-  COPROC_LAZY void before_ready(worker_record& w) noexcept;
+  COPROC_LAZY void before_ready(worker& w) noexcept;
 
   // ---- workers sleep
 
@@ -109,21 +109,17 @@ public:
   void flush(bool only_sleepers, F f) noexcept {
     if (freed_somewhere_->load(std::memory_order_relaxed) && freed_somewhere_->exchange(false, std::memory_order_acq_rel))
       fleet_.each_worker([&](auto& w) {
-        if (w.memory->freed_since_flush.load(std::memory_order_relaxed)) activate(w);
+        if (w.freed_since_flush()) activate(w);
       });
     bool any = false;
     each_active([&](auto& w) {
-      // Taken before the fence: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
-      auto& freed = w.memory->freed_since_flush;
-      if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) w.dirty = true;
-      any |= w.dirty && (!only_sleepers || w.waker.looks_asleep(w.mailbox()));
+      w.owe_for_freed();
+      any |= w.owes_wake_up() && (!only_sleepers || w.looks_asleep());
     });
     if (!any) return;
     shm::full_fence();
     each_active([&](auto& w) {
-      if (!w.dirty || (only_sleepers && !w.waker.looks_asleep(w.mailbox()))) return;
-      w.dirty = false;
-      if (w.waker.must_wake(w.mailbox())) f(w);
+      if (w.owes_wake_up() && (!only_sleepers || w.looks_asleep()) && w.take_debt()) f(w);
     });
   }
 
@@ -134,9 +130,6 @@ private:
   // end for a moment. The clock does so, too, and to set the clock costs ten times as much where a hypervisor does it. Kernels do
   // leave front end and worker on one CPU while another is idle.
   static constexpr double rung_for_ns = 10'000, rung_for_here_ns = 4'000;
-
-  // As far as it has said: when it last looked for tasks, or had run one that it timed and that took a while.
-  COPROC_LAZY static bool runs_on(const worker_record& w, int cpu) noexcept;
 
   COPROC_LAZY std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept;
 

@@ -5,17 +5,13 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF bool waking_state::runs_on(const worker_record& w, int cpu) noexcept {
-  return w.mailbox().worker.cpu.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(cpu) + 1;
-}
-
 COPROC_LAZY_DEF std::chrono::nanoseconds waking_state::time_of(std::size_t tasks) const noexcept {
   return std::chrono::nanoseconds(static_cast<std::int64_t>(static_cast<double>(tasks) * fleet_.pace.task_ns()));
 }
 
-COPROC_LAZY_DEF bool waking_state::is_active(const worker_record& w) const noexcept { return active_.contains(w.index); }
+COPROC_LAZY_DEF bool waking_state::is_active(const worker& w) const noexcept { return active_.contains(w.index); }
 
-COPROC_LAZY_DEF void waking_state::activate(worker_record& w) noexcept {
+COPROC_LAZY_DEF void waking_state::activate(worker& w) noexcept {
   if (active_.contains(w.index)) return;
   active_.add(w.index);
   if (front_end_cpu_ != 0) w.publish_front_end_cpu(front_end_cpu_);
@@ -27,7 +23,7 @@ COPROC_LAZY_DEF bell_moderation::workload waking_state::workload(int cpu) const 
   each_active([&](const auto& w) {
     if (w.load() == 0) return;
     ++busy;
-    here += runs_on(w, cpu);
+    here += w.runs_on(cpu);
     longest = std::max(longest, w.unfinished());
     shortest = std::min(shortest, w.unfinished());
   });
@@ -60,9 +56,9 @@ COPROC_LAZY_DEF time_point waking_state::first_due(time_point now, int cpu) cons
   each_active([&](const auto& w) {
     if (w.load() == 0) return;
     ++busy;
-    any_here = any_here || runs_on(w, cpu);
-    if (w.head_since == time_point::max()) return;
-    const auto due = w.head_since + (w.head_woke_it ? pace::wake_up : std::chrono::nanoseconds(0)) + time_of(1);
+    any_here = any_here || w.runs_on(cpu);
+    if (w.head_since() == time_point::max()) return;
+    const auto due = w.head_since() + (w.head_woke_it() ? pace::wake_up : std::chrono::nanoseconds(0)) + time_of(1);
     if (due > now) first = std::min(first, due);
   });
   return busy < fleet_.limits().usable_cpus && !any_here ? first : time_point::max();
@@ -75,7 +71,7 @@ COPROC_LAZY_DEF bool waking_state::worth_spinning(int cpu, bool any_tasks) const
   each_active([&](const auto& w) {
     if (w.load() == 0) return;
     ++busy;
-    any = any || (!w.waker.looks_asleep(w.mailbox()) && !runs_on(w, cpu));
+    any = any || (!w.looks_asleep() && !w.runs_on(cpu));
   });
   return any && busy < fleet_.limits().usable_cpus;
 }
@@ -102,13 +98,13 @@ COPROC_LAZY_DEF void waking_state::silence() noexcept {
   each_active([](auto& w) { w.arm(0); });
 }
 
-COPROC_LAZY_DEF void waking_state::before_ready(worker_record& w) noexcept {
+COPROC_LAZY_DEF void waking_state::before_ready(worker& w) noexcept {
   if (arm_epoch_ != 0 && (!only_idle_ring_ || w.unfinished() == 0)) w.arm(arm_epoch_);
 }
 
 COPROC_LAZY_DEF void waking_state::messages_sent() noexcept {
   fleet_.each_worker([&](auto& w) {
-    if (w.dirty) activate(w);
+    if (w.owes_wake_up()) activate(w);
   });
 }
 

@@ -20,7 +20,7 @@ class worker_choice {
 public:
   /// So many of the next tasks go to this worker, if nothing but that happens meanwhile.
   struct answer {
-    worker_record* worker = nullptr;
+    front::worker* worker = nullptr;
     std::size_t more = 0;
     bool none = false; ///< nobody has room
   };
@@ -28,25 +28,25 @@ public:
   worker_choice(const fleet& workers, const ledger& books, const waking_state& waking) noexcept
       : fleet_(workers), ledger_(books), waking_(waking) {}
 
-  COPROC_LAZY bool has_room(const worker_record& w) const noexcept;
+  COPROC_LAZY bool has_room(const worker& w) const noexcept;
 
   // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
   // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see balance::take_back().
   COPROC_LAZY answer choose(time_point now) const noexcept;
 
 private:
-  static answer one(worker_record* w) noexcept { return {w, w != nullptr, w == nullptr}; }
+  static answer one(worker* w) noexcept { return {w, w != nullptr, w == nullptr}; }
 
   // How many it takes before another one has fewer, or a sleeping one would be through with the next as soon as it. At least 1.
-  COPROC_LAZY std::size_t room(const worker_record& w, std::size_t next_shortest) const noexcept;
+  COPROC_LAZY std::size_t room(const worker& w, std::size_t next_shortest) const noexcept;
 
   // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.
-  COPROC_LAZY worker_record* any() const noexcept;
+  COPROC_LAZY worker* any() const noexcept;
 
-  static bool is_awake(const worker_record& w) noexcept { return w.load() != 0 || !w.waker.looks_asleep(w.mailbox()); }
+  static bool is_awake(const worker& w) noexcept { return w.load() != 0 || !w.looks_asleep(); }
 
   // Is it at its tasks? That it is only just being woken is no reason to wake another.
-  COPROC_LAZY static bool goes_on(const worker_record& w, time_point now) noexcept;
+  COPROC_LAZY static bool goes_on(const worker& w, time_point now) noexcept;
 
   const fleet& fleet_;
   const ledger& ledger_;

@@ -1,35 +1,31 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <coproc/front/worker_record.hpp>
+#include <coproc/front/ring.hpp>
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF bool worker_record::takes_work() const noexcept { return status == state::live && !stalled && !relieved && !exhausted() && !left(); }
-
-COPROC_LAZY_DEF bool worker_record::left() const noexcept {
-  return may_leave && mailbox().worker.phase.load(std::memory_order_relaxed) ==
-                          static_cast<std::uint32_t>(shm::worker_phase::left);
+COPROC_LAZY_DEF bool ring::says_it_left() const noexcept {
+  return mailbox().worker.phase.load(std::memory_order_relaxed) == static_cast<std::uint32_t>(shm::worker_phase::left);
 }
 
-COPROC_LAZY_DEF bool worker_record::initialized() const noexcept {
+COPROC_LAZY_DEF bool ring::initialized() const noexcept {
   if (!initialized_)
     initialized_ = mailbox().worker.phase.load(std::memory_order_relaxed) >=
                    static_cast<std::uint32_t>(shm::worker_phase::initialized);
   return initialized_;
 }
 
-COPROC_LAZY_DEF void worker_record::publish(task_record& t) noexcept {
+COPROC_LAZY_DEF void ring::publish(task_record& t) noexcept {
   const std::uint64_t seq = issued_++;
   tasks_[seq % shm::ring_slots] = &t;
   revoked_.reset(seq % shm::ring_slots);
   t.where = place::issued;
-  t.worker = this;
   t.seq = seq;
   ++unfinished_;
-  ++tasks_issued;
-  homebound += t.home_worker >= 0;
-  dirty = true;
+  ++tasks_issued_;
+  homebound_ += t.home_worker >= 0;
+  owes_wake_up_ = true;
   const std::size_t inline_length = t.arguments_inline() ? t.call.length : 0;
   shm::slot& s = mailbox().at(seq);
   const bool awaited = unfinished_ == 1; // who has another task to go on with fetches these lines sooner from where they are
@@ -41,23 +37,22 @@ COPROC_LAZY_DEF void worker_record::publish(task_record& t) noexcept {
   }
 }
 
-COPROC_LAZY_DEF bool worker_record::revoke(task_record& t) noexcept {
+COPROC_LAZY_DEF bool ring::revoke(task_record& t) noexcept {
   if (!shm::revoke(mailbox().at(t.seq), t.seq)) return false;
   tasks_[t.seq % shm::ring_slots] = nullptr;
   revoked_.set(t.seq % shm::ring_slots);
-  t.worker = nullptr;
   --unfinished_;
-  --tasks_issued;
-  homebound -= t.home_worker >= 0;
+  --tasks_issued_;
+  homebound_ -= t.home_worker >= 0;
   return true;
 }
 
-COPROC_LAZY_DEF auto worker_record::drain_one() noexcept -> drained {
+COPROC_LAZY_DEF auto ring::drain_one() noexcept -> drained {
   if (load() == 0) return {drained_kind::nothing};
   const std::uint64_t seq = drained_;
   const std::size_t i = seq % shm::ring_slots;
   shm::slot& s = mailbox().at(seq);
-  look_ahead(seq);
+  prefetch_behind(seq);
   const std::uint64_t w = shm::load_state(s);
   if (!legal_head(w)) return {drained_kind::violation};
   if (w != shm::pack(seq, shm::slot_state::done)) return {drained_kind::nothing};
@@ -70,21 +65,20 @@ COPROC_LAZY_DEF auto worker_record::drain_one() noexcept -> drained {
   shm::release(s, seq);
   if (t == nullptr) return {drained_kind::acknowledged};
   --unfinished_;
-  ++tasks_done;
-  homebound -= t->home_worker >= 0;
-  t->worker = nullptr;
+  ++tasks_done_;
+  homebound_ -= t->home_worker >= 0;
   return {drained_kind::finished, t, ran_ns};
 }
 
-COPROC_LAZY_DEF bool worker_record::head_done() const noexcept {
+COPROC_LAZY_DEF bool ring::head_done() const noexcept {
   return head_is(shm::slot_state::done);
 }
 
-COPROC_LAZY_DEF bool worker_record::runs_head() const noexcept {
+COPROC_LAZY_DEF bool ring::runs_head() const noexcept {
   return head_is(shm::slot_state::running);
 }
 
-COPROC_LAZY_DEF auto worker_record::look(const task_record& t) noexcept -> task_state {
+COPROC_LAZY_DEF auto ring::state_of(const task_record& t) noexcept -> task_state {
   const std::uint64_t w = shm::load_state(mailbox().at(t.seq));
   if (w == shm::pack(t.seq, shm::slot_state::running)) {
     if (t.seq == drained_) head_running_ = true;
@@ -95,7 +89,7 @@ COPROC_LAZY_DEF auto worker_record::look(const task_record& t) noexcept -> task_
   return w == shm::pack(t.seq, shm::slot_state::done) ? task_state::done : task_state::illegal;
 }
 
-COPROC_LAZY_DEF bool worker_record::legal_remains() noexcept {
+COPROC_LAZY_DEF bool ring::legal_remains() noexcept {
   for (std::uint64_t seq = drained_; seq != issued_; ++seq) {
     const std::uint64_t w = shm::load_state(mailbox().at(seq));
     if (tasks_[seq % shm::ring_slots] == nullptr) {
@@ -109,53 +103,59 @@ COPROC_LAZY_DEF bool worker_record::legal_remains() noexcept {
   return true;
 }
 
-COPROC_LAZY_DEF void worker_record::clear_ring() noexcept {
+COPROC_LAZY_DEF void ring::clear() noexcept {
   drained_ = issued_;
-  unfinished_ = homebound = 0;
+  unfinished_ = homebound_ = 0;
   tasks_.fill(nullptr);
 }
 
-COPROC_LAZY_DEF void worker_record::message_sent() noexcept {
+COPROC_LAZY_DEF void ring::message_sent() noexcept {
   shm::store(shm::site::sent_messages, mailbox().parent.sent_messages, ++sent_messages_, std::memory_order_release);
-  dirty = true;
+  owes_wake_up_ = true;
 }
 
-COPROC_LAZY_DEF void worker_record::publish_front_end_cpu(std::uint32_t cpu) noexcept {
+COPROC_LAZY_DEF void ring::owe_for_freed() noexcept {
+  // Taken before the fence of the flush: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
+  auto& freed = memory->freed_since_flush;
+  if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) owes_wake_up_ = true;
+}
+
+COPROC_LAZY_DEF void ring::publish_front_end_cpu(std::uint32_t cpu) noexcept {
   if (std::exchange(front_end_cpu_, cpu) != cpu)
     shm::store(shm::site::front_end_cpu, mailbox().parent.cpu, cpu, std::memory_order_relaxed);
 }
 
-COPROC_LAZY_DEF void worker_record::request_shutdown() noexcept {
+COPROC_LAZY_DEF void ring::request_shutdown() noexcept {
   shm::store(shm::site::shutdown, mailbox().parent.shutdown, std::uint32_t{1}, std::memory_order_release);
-  waker.force(mailbox());
+  waker_.force(mailbox());
   shm::waker::wake(mailbox());
 }
 
-COPROC_LAZY_DEF void worker_record::raise_stop(const task_record& t) noexcept {
+COPROC_LAZY_DEF void ring::raise_stop(const task_record& t) noexcept {
   shm::store(shm::site::stop, mailbox().parent.stop, t.seq + 1, std::memory_order_relaxed);
 }
 
-COPROC_LAZY_DEF void worker_record::arm(std::uint64_t arm_epoch) noexcept {
+COPROC_LAZY_DEF void ring::arm(std::uint64_t arm_epoch) noexcept {
   if (armed_ == arm_epoch) return;
   armed_ = arm_epoch;
   shm::store(shm::site::armed, mailbox().doorbell.armed, arm_epoch, std::memory_order_release);
 }
 
-COPROC_LAZY_DEF void worker_record::demote_arguments(task_record& t) noexcept {
+COPROC_LAZY_DEF void ring::demote_arguments(task_record& t) noexcept {
   const auto& block = details(t).block;
   if (block) os::each_outer_line(block.data(), t.call.length, os::demote);
 }
 
-COPROC_LAZY_DEF void worker_record::look_ahead(std::uint64_t seq) const noexcept {
+COPROC_LAZY_DEF void ring::prefetch_behind(std::uint64_t seq) const noexcept {
   __builtin_prefetch(&mailbox().at(seq + 6).state);
   if (const task_record* const t = tasks_[(seq + 3) % shm::ring_slots]) t->prefetch();
 }
 
-COPROC_LAZY_DEF bool worker_record::head_is(shm::slot_state s) const noexcept {
+COPROC_LAZY_DEF bool ring::head_is(shm::slot_state s) const noexcept {
   return load() != 0 && shm::load_state(mailbox().at(drained_)) == shm::pack(drained_, s);
 }
 
-COPROC_LAZY_DEF bool worker_record::legal_head(std::uint64_t w) noexcept {
+COPROC_LAZY_DEF bool ring::legal_head(std::uint64_t w) noexcept {
   const std::uint64_t seq = drained_;
   if (w == shm::pack(seq, shm::slot_state::done)) return true;
   const std::size_t i = seq % shm::ring_slots;
@@ -164,7 +164,7 @@ COPROC_LAZY_DEF bool worker_record::legal_head(std::uint64_t w) noexcept {
   return w == shm::pack(seq, shm::slot_state::ready) && !head_running_;
 }
 
-COPROC_LAZY_DEF bool worker_record::take_result(shm::slot& s, task_record& t) noexcept {
+COPROC_LAZY_DEF bool ring::take_result(shm::slot& s, task_record& t) noexcept {
   const auto where = shm::packed_location::unpack(s.location.load(std::memory_order_relaxed));
   const std::uint64_t length = s.length.load(std::memory_order_relaxed);
   if (where.tag != static_cast<std::uint64_t>(shm::result_kind::value_inline) || length > task_record::near_bytes)
@@ -176,7 +176,7 @@ COPROC_LAZY_DEF bool worker_record::take_result(shm::slot& s, task_record& t) no
 }
 
 template <class>
-bool worker_record::take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
+bool ring::take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
                                            std::uint64_t length) noexcept {
   auto kind = static_cast<shm::result_kind>(where.tag);
   const bool has_views = kind > shm::result_kind::exception_in_file;
@@ -216,26 +216,7 @@ bool worker_record::take_unusual_result(const shm::slot& s, task_record& t, cons
   return true;
 }
 
-COPROC_LAZY_DEF void worker_memory::free_result(unsigned group) noexcept {
-  results.done(group, [this](std::uint64_t n) {
-    shm::store(shm::site::freed, mailbox().parent.freed, n, std::memory_order_release);
-    note_freed();
-  });
-}
-
-COPROC_LAZY_DEF void worker_memory::give_back(unsigned loan) noexcept {
-  const std::uint8_t now = returned[loan].load(std::memory_order_relaxed) ^ 1;
-  returned[loan].store(now, std::memory_order_relaxed);
-  shm::store(shm::site::returned, mailbox().parent.returned[loan], now, std::memory_order_release);
-  note_freed();
-}
-
-COPROC_LAZY_DEF void worker_memory::note_freed() noexcept {
-  freed_since_flush.store(true, std::memory_order_release);
-  if (freed_somewhere) freed_somewhere->store(true, std::memory_order_release);
-}
-
-COPROC_LAZY_DEF task_record* worker_record::head() const noexcept {
+COPROC_LAZY_DEF task_record* ring::head() const noexcept {
   for (std::uint64_t seq = drained_; seq != issued_; ++seq)
     if (task_record* t = tasks_[seq % shm::ring_slots]) return t;
   return nullptr;
