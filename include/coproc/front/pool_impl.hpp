@@ -1,14 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
 // The engine of a real pool: runs the process_host in turns on an Asio executor. It owns the mutex, the one wait on the host's
-// epoll, and the one drainer token. Front end, any number of threads.
-//
-// The token: IDLE (nothing outstanding: no wait, no handler, so run() may return), POLLING (a turn is posted or
-// running), ARMED (a wait on the epoll is pending). In POLLING and ARMED exactly one handler of ours exists, and it
-// runs a turn. Rules W4 and W5, docs/protocol.md.
+// epoll, and the timer that guards handlers, and does what turn.hpp says: at any time at most one handler of ours exists
+// beside that timer's, and it runs a turn (rules W4 and W5, docs/protocol.md). Front end, any number of threads.
 #pragma once
 
 #include <coproc/config.hpp>
-#include <coproc/front/delivery.hpp>
 #include <coproc/front/engine.hpp>
 #include <coproc/front/failure.hpp>
 #include <coproc/front/handler_memory.hpp>
@@ -17,6 +13,7 @@
 #include <coproc/front/options_check.hpp>
 #include <coproc/front/process_host.hpp>
 #include <coproc/front/record_store.hpp>
+#include <coproc/front/turn.hpp>
 #include <coproc/front/wake_list.hpp>
 #include <coproc/net/asio.hpp>
 #include <coproc/net/completion.hpp>
@@ -171,11 +168,11 @@ public:
     wake_list wakes;
     std::lock_guard lock(mutex_);
     if (context_is_gone()) throw pool_error(make_error_code(errc::pool_closed));
-    begin_turn();
+    see_to_a_turn();
     // A submission out of a completion costs no clock read of its own, unless time counts for it.
     const bool within_turn = in_turn();
-    if (within_turn && host_.tasks().submit_quickly(t, last_look_at_clock_)) return guard_delivery();
-    const auto now = within_turn && !t.special ? last_look_at_clock_ : clock_now();
+    if (within_turn && host_.tasks().submit_quickly(t, turn_.last_time())) return set_guard();
+    const auto now = within_turn && !t.special ? turn_.last_time() : clock_now();
     host_.tasks().submit(t, now);
     after_change(now, wakes);
   }
@@ -211,11 +208,11 @@ public:
     wake_list wakes;
     std::lock_guard lock(mutex_);
     if (stopped_) return;
-    begin_turn();
+    see_to_a_turn();
     const auto now = clock_now();
     host_.tasks().shut_down(after(now, drain_for), now);
     after_change(now, wakes);
-    look_at_ = {};
+    turn_.look_soon();
   }
 
   std::shared_ptr<shutdown_gate> gate() override {
@@ -271,21 +268,14 @@ private:
                          : "this process is a forked copy of the one that made the pool: make a pool of its own here");
   }
 
-  enum class token : std::uint8_t { idle, polling, armed };
-  static constexpr std::size_t tasks_per_turn = 256;
-  static constexpr std::chrono::microseconds turn_limit{20};  // then the loop's other handlers get their turn
-  static constexpr std::chrono::microseconds look_period{50}; // at the epoll and at deadlines, while polling
-  static constexpr std::chrono::microseconds deliver_limit{100}; // then a round, though handlers are left
-  static constexpr std::chrono::milliseconds guard_period{2};
-
   struct turn_mark {
     pool_impl* core;
-    std::uint64_t holder;
+    turn::number holder;
   };
 
   // Under the mutex: is this thread within the turn that holds the token?
   bool in_turn() const noexcept {
-    return turn_on_this_thread.core == this && turn_on_this_thread.holder == holder_;
+    return turn_on_this_thread.core == this && turn_.is_held_by(turn_on_this_thread.holder);
   }
 
   template <class Body>
@@ -303,27 +293,21 @@ private:
     std::lock_guard lock(mutex_);
     if (stopped_) return;
     try {
-      begin_turn();
+      see_to_a_turn();
     } catch (const std::bad_alloc&) { // nothing is outstanding: what is asked for begins with the next call
     }
     const auto now = clock_now();
     make(host_.tasks(), now);
     after_change(now, wakes);
-    look_at_ = {};
+    turn_.look_soon();
   }
 
-  // IDLE -> POLLING, before a change: the turn that sees to it waits for the mutex. Where there is no memory to post it, nothing has
-  // changed. (On a plain io_context it needs none.)
-  void begin_turn() {
-    if (token_ == token::polling && turn_owed_) {
-      post_turn();
-      turn_owed_ = false;
-    }
-    if (token_ != token::idle) return;
+  // Before a change: the turn that sees to it waits for the mutex. Where there is no memory to post it, nothing has changed. (On a
+  // plain io_context it needs none.)
+  void see_to_a_turn() {
+    if (!turn_.needs_post()) return;
     post_turn();
-    token_ = token::polling;
-    looked_ = false;
-    look_at_ = time_point::max(); // what happened while all was idle is seen after the first round, or by the wait
+    turn_.posted();
   }
 
   // What is owed after a change by whoever made it.
@@ -331,13 +315,11 @@ private:
     auto& tasks = host_.tasks();
     tasks.pump(now);
     flush(in_turn(), wakes); // inside a turn the rest is flushed at its end
-    if (token_ == token::polling) {
-      guard_delivery(); // whoever holds the token may be in a handler that blocks
-    } else if (token_ == token::armed) {
-      if (tasks.completed().empty() && !host_.has_starts() && !tasks.ending())
-        host_.set_timer(host_.next_deadline());
-      else
-        interrupt_wait();
+    switch (turn_.changed(!tasks.completed().empty() || host_.has_starts() || tasks.ending())) {
+    case turn::answer::nothing: return;
+    case turn::answer::guard: return set_guard();
+    case turn::answer::set_timer: return static_cast<void>(host_.set_timer(host_.next_deadline()));
+    case turn::answer::interrupt: return interrupt_wait();
     }
   }
 
@@ -345,9 +327,7 @@ private:
     host_.tasks().waking().flush(only_sleepers, [&](worker& w) { wakes.add(w); });
   }
 
-  // ARMED -> POLLING: the wait's handler runs the turn.
   void interrupt_wait() {
-    token_ = token::polling;
     host_.tasks().waking().disarm();
     net::error_code ignored;
     if (wait_) wait_->cancel(ignored);
@@ -357,7 +337,7 @@ private:
   struct next_turn {
     using allocator_type = handler_allocator<void>;
     allocator_type get_allocator() const noexcept { return allocator_type(self->turn_memory_); }
-    void operator()() const { self->turn(); }
+    void operator()() const { self->run_turn(); }
 
     std::shared_ptr<pool_impl> self;
   };
@@ -377,103 +357,101 @@ private:
   // of the context each time, to go on with what is in this one's caches. But should this thread leave the loop (run_one(), a
   // handler that throws), nobody is woken for what it leaves behind: so only while the guard's timer will wake somebody.
   void continue_turn() {
-    if (!guarded_) return post_turn();
+    if (!turn_.is_guarded()) return post_turn();
     with_executor([this](const auto& ex) { net::defer(ex, next_turn{shared_self()}); });
   }
 
   void woken() {
     {
-      std::lock_guard lock(mutex_);
-      token_ = token::polling;
-      look_at_ = clock_now();
-      idle_.woken(look_at_);
+      const std::lock_guard lock(mutex_);
+      const auto now = clock_now();
+      turn_.woken(now);
+      idle_.woken(now);
     }
-    turn();
+    run_turn();
   }
 
   // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers get
-  // their turn. Only the holder of the token runs it; who holds it is said by holder_, see check_delivery().
-  void turn() {
-    const std::uint64_t me = locked([&] { return ++holder_; });
-    const turn_scope scope({this, me});
+  // their turn.
+  void run_turn() {
+    turn::run r(locked([this] { return turn_.begin(); }));
+    const turn_scope scope({this, r.me});
     const record_store::turn_cache cache(records_);
     try {
-      round r;
-      std::size_t completed = deliver(me, r);
-      for (time_point end = time_point::max(); completed < tasks_per_turn;) {
-        advance(me, r);
-        if (r.next == step::end) return;
-        if (r.next == step::spin) {
-          if (!idle_.spin().slice()) break;
-          r.now = idle_.spin().last_time();
-        }
-        if (r.next == step::attend) attend();
-        if (r.next != step::spin) completed += deliver(me, r);
-        if (r.now >= end) break;
-        if (end == time_point::max()) end = r.now + turn_limit;
-      }
+      if (!go_through_rounds(r)) return;
     } catch (...) { // of a handler, or for want of memory; io_context::run() throws it
-      go_on(me, &pool_impl::post_turn);
+      go_on(r.me, &pool_impl::post_turn);
       throw;
     }
-    go_on(me, &pool_impl::continue_turn);
+    go_on(r.me, &pool_impl::continue_turn);
   }
 
-  void go_on(std::uint64_t me, void (pool_impl::*next)()) {
-    wake_list wakes;
-    std::lock_guard lock(mutex_);
-    if (holder_ != me) {
-      lost(wakes);
-      return;
+  // True: another turn is to go on.
+  bool go_through_rounds(turn::run& r) {
+    deliver(r);
+    while (r.has_tasks_left()) {
+      advance(r);
+      switch (r.next) {
+      case turn::step::idle:
+      case turn::step::end: return false;
+      case turn::step::spin:
+        if (!idle_.spin().slice()) return true;
+        r.now = idle_.spin().last_time();
+        break;
+      case turn::step::attend: attend(); [[fallthrough]];
+      default: deliver(r);
+      }
+      if (!r.has_time_left()) return true;
     }
-    delivery_.between_handlers(); // one may have thrown
+    return true;
+  }
+
+  void go_on(turn::number me, void (pool_impl::*next)()) {
+    wake_list wakes;
+    const std::lock_guard lock(mutex_);
+    if (!turn_.is_held_by(me)) return lost(wakes);
+    turn_.goes_on();
     try {
       (this->*next)();
-    } catch (const std::bad_alloc&) { // the guard's timer goes on, or the next call
-      turn_owed_ = true;
-      guard_delivery();
+    } catch (const std::bad_alloc&) {
+      turn_.could_not_post();
+      set_guard();
     }
   }
 
-  enum class step { begin, complete, attend, spin, end };
-
-  struct round {
-    step next = step::begin;
-    time_point now{};
-    bool left_some = false; // of what is to be delivered
-  };
-
-  void advance(std::uint64_t me, round& r) {
+  void advance(turn::run& r) {
     wake_list wakes;
-    std::lock_guard lock(mutex_);
-    r.next = holder_ == me ? advance(r, wakes) : lost(wakes);
+    const std::lock_guard lock(mutex_);
+    if (turn_.is_held_by(r.me)) {
+      r.next = round(r, wakes);
+    } else {
+      lost(wakes);
+      r.next = turn::step::end;
+    }
   }
 
   // A turn that was taken over has given back results since, for whose room their worker may be waiting; the holder, who was to
   // wake it, may be asleep.
-  [[gnu::cold, gnu::noinline]] step lost(wake_list& wakes) {
+  [[gnu::cold, gnu::noinline]] void lost(wake_list& wakes) {
     if (!stopped_) flush(false, wakes);
-    return step::end;
   }
 
-  // One round under the mutex. `end`: the token is IDLE or ARMED now, or somebody else's. Rules W4 and W5,
-  // docs/protocol.md.
-  step advance(round& r, wake_list& wakes) {
+  // One round under the mutex.
+  turn::step round(turn::run& r, wake_list& wakes) {
     auto& tasks = host_.tasks();
     if (stopped_) {
-      if (take_completed() != 0) return step::complete;
+      if (take_completed() != 0) return turn::step::deliver;
       call_off_guard();
-      token_ = token::idle;
-      return step::end;
+      turn_.stopped();
+      return turn::step::end;
     }
-    const auto now = r.now = last_look_at_clock_ =
-        r.next == step::spin && !tasks.any_special() ? idle_.spin().time() : idle_.spin().exact_time();
-    const std::size_t moved = r.left_some ? 0 : tasks.drain(tasks_per_turn, now);
-    // Results first: whoever waits for one needs not wait for the system calls of a look. But not for long.
-    if (look_at_ == time_point::max()) look_at_ = now + look_period;
-    if (now >= look_at_ && (moved == 0 || now - look_at_ >= look_period)) {
-      look_at_ = now + look_period;
-      looked_ = true;
+    const bool has_spun = r.next == turn::step::spin;
+    const auto now = r.now = has_spun && !tasks.any_special() ? idle_.spin().time() : idle_.spin().exact_time();
+    turn_.set_time(now);
+    turn::findings found;
+    found.left_some = r.left_some;
+    found.moved = r.left_some ? 0 : tasks.drain(turn::tasks_per_turn, now);
+    if (turn_.looks(now, found.moved)) {
       tasks.waking().publish_cpu(os::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
@@ -481,98 +459,89 @@ private:
     }
     tasks.pump(now);
     flush(false, wakes);
-    const std::size_t ended = take_completed();
-    idle_.moved(moved);
-    if (host_.has_starts() || host_.has_notices() || !tasks.traced().empty()) {
-      delivery_.between_handlers(); // one thread at a time makes workers and calls the trace's sink
-      return step::attend;
-    }
-    if (ended != 0 || moved != 0 || r.left_some) return step::complete;
-    if (!host_.busy()) {
-      if (!looked_) { // a death may have been waiting to be seen, and nobody else is
-        look_at_ = {};
-        return step::begin;
-      }
-      token_ = token::idle;
-      delivery_.between_handlers(); // the next turn has no number yet: nobody may take over from this one meanwhile
+    found.ended = take_completed();
+    idle_.moved(found.moved);
+    found.errands = host_.has_starts() || host_.has_notices() || !tasks.traced().empty();
+    found.busy = host_.busy();
+    switch (const turn::step next = turn_.after_round(found)) {
+    case turn::step::idle:
       call_off_guard();
       if (host_.over()) gate_->open();
-      return step::end;
+      return next;
+    case turn::step::rest: return rest(now);
+    default: return next;
     }
-    if (idle_.spins(now)) {
-      delivery_.between_handlers(); // the spinner looks at memory without the mutex
-      return step::spin;
-    }
-    if (!idle_.falls_asleep(clock_now(), os::current_cpu())) return step::begin;
-    delivery_.between_handlers(); // as where the token becomes IDLE
+  }
+
+  turn::step rest(time_point now) {
+    if (idle_.spins(now)) return turn::step::spin;
+    if (!idle_.falls_asleep(clock_now(), os::current_cpu())) return turn::step::round;
     // Under the mutex, like cancel(): the descriptor object is not thread-safe.
     wait_->async_wait(net::posix::stream_descriptor::wait_read,
                       [self = shared_self()](net::error_code) { self->woken(); });
-    token_ = token::armed;
-    return step::end;
+    turn_.armed();
+    return turn::step::end;
   }
 
-  // ---- completing; see delivery.hpp for who may
+  // ---- completing
 
   std::size_t take_completed() noexcept {
     auto& completed = host_.tasks().completed();
     const std::size_t n = completed.size();
     if (n == 0) return 0;
-    delivery_.add(completed);
-    if (!stopped_ && (n > 1 || host_.busy())) guard_delivery();
+    turn_.add(completed);
+    if (!stopped_ && (n > 1 || host_.busy())) set_guard();
     return n;
   }
 
   // Handlers that throw leave the rest to the next turn. So do those that take long, each not long enough to be taken over from:
-  // deadlines and results must not wait for all of them. Returns how many were called.
-  std::size_t deliver(std::uint64_t me, round& r) {
+  // deadlines and results must not wait for all of them.
+  void deliver(turn::run& r) {
     r.left_some = false;
     for (std::size_t n = 0;; ++n) {
-      if (n % 32 == 8 && refresh_clock(me) - r.now > deliver_limit) {
+      if (turn::run::looks_at_clock(n) && r.delivers_too_long(refresh_clock(r.me))) {
         r.left_some = true;
-        return n;
+        return r.delivered(n);
       }
-      const auto [t, more] = delivery_.claim(me);
-      if (t == nullptr) return n;
+      const auto [t, more] = turn_.claim(r.me);
+      if (t == nullptr) return r.delivered(n);
       t->end(*t, stopped_.load(std::memory_order_relaxed) ? ending::post : ending::invoke);
-      if (!more) return n + 1;
+      if (!more) return r.delivered(n + 1);
     }
   }
 
-  time_point refresh_clock(std::uint64_t me) {
+  time_point refresh_clock(turn::number me) {
     const auto now = clock_now();
-    std::lock_guard lock(mutex_);
-    if (holder_ == me) last_look_at_clock_ = now;
+    const std::lock_guard lock(mutex_);
+    if (turn_.is_held_by(me)) turn_.set_time(now);
     return now;
   }
 
   // Under the mutex.
-  void guard_delivery() {
-    if (guarded_ || !guard_) return;
+  void set_guard() {
+    if (!turn_.needs_guard() || !guard_) return;
     try {
-      guard_->expires_after(guard_period);
+      guard_->expires_after(turn::guard_period);
       guard_->async_wait([self = shared_self()](net::error_code e) { self->check_delivery(e); });
-      guarded_ = true;
+      turn_.guard_set();
     } catch (const std::bad_alloc&) { // the next one tries again
     }
   }
 
   void call_off_guard() {
-    if (guarded_ && guard_) guard_->cancel();
+    if (turn_.is_guarded() && guard_) guard_->cancel();
   }
 
+  // Also after stop(): a turn may have been deferred under this guard.
   void check_delivery(net::error_code called_off) {
     {
-      std::lock_guard lock(mutex_);
-      guarded_ = false;
-      if (token_ != token::polling) return; // also after stop(): a turn may have been deferred under this guard
-      if (!std::exchange(turn_owed_, false) && !delivery_.take_over_if_stuck(holder_, holder_ + 1, !called_off))
-        return guard_delivery();
-      ++holder_;        // turn() goes one further; nobody else is called that
-      guard_delivery(); // the next handler may block as well
-      look_at_ = {};
+      const std::lock_guard lock(mutex_);
+      const auto answer = turn_.guard_fired(!called_off);
+      if (answer == turn::guard_answer::nothing) return;
+      set_guard();
+      if (answer == turn::guard_answer::guard) return;
     }
-    turn();
+    run_turn();
   }
 
   class turn_scope {
@@ -628,7 +597,7 @@ private:
   // Under the mutex.
   task_list take_undelivered() noexcept {
     task_list all = std::exchange(host_.tasks().completed(), {});
-    delivery_.abandon(all);
+    turn_.abandon(all);
     return all;
   }
 
@@ -666,16 +635,10 @@ private:
   handler_memory turn_memory_;
 
   mutable os::mutex mutex_; // guards all below
-  token token_ = token::idle;
   std::atomic<bool> stopped_{false};
-  std::uint64_t holder_ = 1; // the turn that holds the token; 0 is "no turn" in delivery.hpp
-  time_point last_look_at_clock_{}, look_at_{};
-  bool looked_ = false; // since the pool was idle
+  turn turn_;
   std::shared_ptr<trace_sink> sink_;
   std::optional<net::steady_timer> guard_;
-  bool guarded_ = false;   // guard_ has a handler
-  bool turn_owed_ = false; // POLLING, but for want of memory no turn could be posted
-  delivery delivery_;
   process_host host_;
   idle_strategy<process_host> idle_;
   shutdown_service::registration registration_;
