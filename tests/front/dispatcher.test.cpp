@@ -36,7 +36,7 @@ TEST_CASE("accepted tasks never exceed max_queue, and the rest enter in order") 
   const auto w = b.live_worker(0);
   for (std::uint64_t i = 0; i != 7; ++i) {
     b.submit(i);
-    REQUIRE(b.d.accepted() == std::min<std::uint64_t>(i + 1, 3));
+    REQUIRE(b.d.books().accepted() == std::min<std::uint64_t>(i + 1, 3));
     REQUIRE(b.d.outstanding() == i + 1);
   }
   names order;
@@ -44,7 +44,7 @@ TEST_CASE("accepted tasks never exceed max_queue, and the rest enter in order") 
     order.push_back(b.worker(w).run_one().value());
     b.turn();
     REQUIRE(b.d.outstanding() == left - 1);
-    REQUIRE(b.d.accepted() == std::min<std::uint64_t>(left - 1, 3));
+    REQUIRE(b.d.books().accepted() == std::min<std::uint64_t>(left - 1, 3));
   }
   CHECK(order == names{0, 1, 2, 3, 4, 5, 6});
   CHECK(b.completed_as(verdict::value) == order);
@@ -56,15 +56,15 @@ TEST_CASE("accepted bytes never exceed max_queue_bytes, and small tasks do not o
   b.submit(1, 60);
   b.submit(2, 41);
   b.submit(3, 1);
-  CHECK(b.d.accepted() == 1);
-  CHECK(b.d.accepted_bytes() == 60);
+  CHECK(b.d.books().accepted() == 1);
+  CHECK(b.d.books().accepted_bytes() == 60);
   CHECK(b.d.outstanding() == 3);
   b.worker(w).run_one();
   b.turn();
-  CHECK(b.d.accepted() == 2);
-  CHECK(b.d.accepted_bytes() == 42);
+  CHECK(b.d.books().accepted() == 2);
+  CHECK(b.d.books().accepted_bytes() == 42);
   CHECK(run_all(b, w) == names{2, 3});
-  CHECK(b.d.accepted_bytes() == 0);
+  CHECK(b.d.books().accepted_bytes() == 0);
 }
 
 TEST_CASE("a task that may not wait is refused when the queue is full, also when others wait") {
@@ -87,10 +87,10 @@ TEST_CASE("cancelling the task that blocks the way into the queue lets the next 
   b.worker(w).begin();
   auto& large = b.submit(2, 100);
   b.submit(3, 10);
-  CHECK(b.d.accepted() == 1);
+  CHECK(b.d.books().accepted() == 1);
   b.cancel(large);
   CHECK(b.completed_as(verdict::aborted) == names{2});
-  CHECK(b.d.accepted() == 2);
+  CHECK(b.d.books().accepted() == 2);
 }
 
 TEST_CASE("one worker runs tasks in the order of their submission, however often its ring goes around") {
@@ -389,7 +389,7 @@ TEST_CASE("rule D: a running task is killed at its time-out, which starts when i
 TEST_CASE("rule D: what the initializer took is given back to the task that was at the head meanwhile, once") {
   pool_bench b;
   const auto w = b.add_worker(0);
-  b.d.started(w, 1001, {}, b.now);
+  b.d.workers().started(w, 1001, {}, b.now);
   auto& t = b.task(1);
   make_details(t).terms.timeout = 50ms;
   make_details(t).terms.soft_timeout = 45ms;
@@ -435,7 +435,7 @@ TEST_CASE("rule D: a head that was not even begun moves on, and its stalled work
   b.submit(2);
   b.advance(50ms);
   CHECK(b.effects.signals.empty());
-  CHECK(b.d.accepted() == 2);
+  CHECK(b.d.books().accepted() == 2);
   b.submit(3);
   const auto other = b.live_worker(1);
   b.turn();
@@ -820,7 +820,7 @@ TEST_CASE("when the fork server is lost, running tasks are lost with that cause 
   REQUIRE(b.worker(finished).run_one());
   for (std::uint64_t i = 10; i != 20; ++i) b.submit(i);
 
-  b.d.server_lost(b.now);
+  b.d.workers().server_lost(b.now);
   b.d.pump(b.now);
   auto ended = b.completed();
   for (const auto& e : ended) {
@@ -853,7 +853,7 @@ TEST_CASE("when the fork server is lost, starts that were asked for are forgotte
   pool_bench b;
   b.exited(b.live_worker(0));
   REQUIRE(b.effects.starts.size() == 1);
-  b.d.server_lost(b.now);
+  b.d.workers().server_lost(b.now);
   CHECK(b.effects.starts.empty());
 }
 
@@ -866,7 +866,7 @@ TEST_CASE("when the fork server is lost, the rest is bounded though no death is 
   b.worker(live).begin();
   b.worker(dead).begin();
   b.pidfd_fires(dead); // its exit status will not come either
-  b.d.server_lost(b.now);
+  b.d.workers().server_lost(b.now);
   CHECK(b.completed().size() == 1);
   for (int i = 0; i != 5; ++i) b.advance(1s);
   CHECK(b.completed().size() == 1);
@@ -883,9 +883,9 @@ TEST_CASE("failed starts are backed off, and fail the pool when the budget is sp
     const bool refused = failures % 2 == 0;
     if (refused) {
       const auto w = b.add_worker(0);
-      b.d.start_refused(w, os::system_code(EAGAIN), b.now);
+      b.d.workers().start_refused(w, os::system_code(EAGAIN), b.now);
     } else {
-      b.d.start_failed(0, os::system_code(EMFILE), b.now);
+      b.d.workers().start_failed(0, os::system_code(EMFILE), b.now);
     }
     CHECK(b.completed().empty());
     const duration delay = b.d.next_deadline() - b.now;
@@ -896,11 +896,11 @@ TEST_CASE("failed starts are backed off, and fail the pool when the budget is sp
     b.advance(1ns);
     CHECK(std::exchange(b.effects.starts, {}) == std::vector<unsigned>{0});
   }
-  b.d.start_failed(0, os::system_code(EMFILE), b.now);
+  b.d.workers().start_failed(0, os::system_code(EMFILE), b.now);
   const auto ended = b.completed();
   REQUIRE(ended.size() == 3);
   for (const auto& e : ended) CHECK(e.error == make_error_code(errc::worker_start_failed));
-  CHECK(b.d.failed());
+  CHECK(b.d.books().failed());
   CHECK(b.d.outstanding() == 0);
   b.submit(9);
   CHECK(b.completed().at(0).error == make_error_code(errc::worker_start_failed));
@@ -910,10 +910,10 @@ TEST_CASE("a pool with a live worker does not fail for want of another") {
   pool_bench b({.max_workers = 2, .max_start_failures = 2});
   const auto w = b.live_worker(0);
   for (int i = 0; i != 20; ++i) {
-    b.d.start_failed(1, os::system_code(EAGAIN), b.now);
+    b.d.workers().start_failed(1, os::system_code(EAGAIN), b.now);
     b.advance(1s);
   }
-  CHECK_FALSE(b.d.failed());
+  CHECK_FALSE(b.d.books().failed());
   b.submit(1);
   CHECK(run_all(b, w) == names{1});
 }
@@ -923,12 +923,12 @@ TEST_CASE("a worker that dies before it is initialised counts as a failed start,
   SECTION("uninitialised") {
     for (int i = 0; i != 2; ++i) {
       const auto w = b.add_worker(0);
-      b.d.started(w, 1, {}, b.now);
+      b.d.workers().started(w, 1, {}, b.now);
       b.exited(w);
       if (i == 0) CHECK(b.effects.starts.empty());
       b.advance(1s);
     }
-    CHECK(b.d.failed());
+    CHECK(b.d.books().failed());
   }
   SECTION("killed") {
     for (int i = 0; i != 10; ++i) {
@@ -937,7 +937,7 @@ TEST_CASE("a worker that dies before it is initialised counts as a failed start,
       b.advance(1s); // the first few are replaced at once: see lifecycle.test.cpp
       CHECK(std::exchange(b.effects.starts, {}).size() == 1);
     }
-    CHECK_FALSE(b.d.failed());
+    CHECK_FALSE(b.d.books().failed());
   }
 }
 
@@ -956,7 +956,7 @@ TEST_CASE(
   REQUIRE(b.start_requested() == 1);
   const auto fresh = b.incarnations;
   std::size_t processes = 0;
-  b.d.each_process([&](front::worker&) { ++processes; });
+  b.d.workers().each_process([&](front::worker&) { ++processes; });
   CHECK(processes == 2);
   b.submit(2);
   CHECK(run_all(b, fresh) == names{2});
@@ -1211,7 +1211,7 @@ TEST_CASE("large arguments are announced to their worker before the task is publ
     CHECK(b.completed().at(0).error == os::system_code(EMFILE));
     CHECK(run_all(b, w) == names{2});
   }
-  CHECK(b.d.accepted_bytes() == 0);
+  CHECK(b.d.books().accepted_bytes() == 0);
 }
 
 // ---- sleeping and waking ----

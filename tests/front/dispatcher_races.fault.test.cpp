@@ -175,7 +175,7 @@ private:
   void start_some() {
     for (const unsigned index : std::exchange(effects_.starts, {})) {
       if (faults_ && chance(0.1)) {
-        d_.start_failed(index, os::system_code(EMFILE), now_);
+        d_.workers().start_failed(index, os::system_code(EMFILE), now_);
         continue;
       }
       const std::uint64_t incarnation = ++incarnations_;
@@ -201,9 +201,9 @@ private:
       if (faults_ && chance(0.1)) {
         w.alive = false;
         w.told_dead = w.told_exited = true;
-        return d_.start_refused(incarnation, os::system_code(EAGAIN), now_);
+        return d_.workers().start_refused(incarnation, os::system_code(EAGAIN), now_);
       }
-      d_.started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now_);
+      d_.workers().started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now_);
       if (!chance(0.05)) w.initialized();
       return d_.pump(now_);
     }
@@ -212,12 +212,12 @@ private:
     for (const bool pidfd : {pidfd_first, !pidfd_first}) {
       if (pidfd && !w.told_dead) {
         w.told_dead = true;
-        d_.died(incarnation, now_);
+        d_.workers().died(incarnation, now_);
       } else if (!pidfd && !w.told_exited && !w.mute) {
         w.told_exited = true;
         worker_exit e = pool_bench::killed_by(SIGKILL);
         e.pid = static_cast<pid_t>(1000 + incarnation);
-        d_.exited(incarnation, e, now_);
+        d_.workers().exited(incarnation, e, now_);
       }
       d_.pump(now_);
       if (faults_ && chance(0.5)) return;
@@ -230,7 +230,7 @@ private:
     switch (below(4)) {
     case 0: w.alive = w.alive && w.unkillable; break;
     case 1: w.frozen = !w.frozen; break;
-    case 2: d_.died(12'345'678, now_); break; // of nobody
+    case 2: d_.workers().died(12'345'678, now_); break; // of nobody
     case 3:
       if (!w.alive || !chance(0.3)) break;
       w.hostile = true;
@@ -253,7 +253,7 @@ private:
       w.alive = false;
       w.mute = true;
     }
-    d_.server_lost(now_);
+    d_.workers().server_lost(now_);
     settle();
     if (chance(0.5))
       for (auto& [incarnation, w] : workers_)
@@ -387,8 +387,8 @@ private:
       if (w.alive && w.asleep && !w.hostile && shm::has_work(w.head(), w.cursor) && known(incarnation))
         fail("a lost wake-up");
     if (armed_ && !rung_ && d_.waking().any_head_done() && !any_hostile()) fail("a lost ring");
-    if (d_.accepted() > limits_.max_queue) fail("more accepted than max_queue");
-    if (d_.accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
+    if (d_.books().accepted() > limits_.max_queue) fail("more accepted than max_queue");
+    if (d_.books().accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
     if (d_.outstanding() != open_.size())
       fail(fmt::format("{} outstanding, {} submitted and not completed", d_.outstanding(), open_.size()));
     for (auto it = workers_.begin(); it != workers_.end();)
@@ -402,7 +402,7 @@ private:
 
   bool known(std::uint64_t incarnation) {
     bool found = false;
-    d_.each_worker([&](front::worker& r) { found |= r.incarnation == incarnation; });
+    d_.workers().each_worker([&](front::worker& r) { found |= r.incarnation == incarnation; });
     return found;
   }
 
@@ -411,7 +411,7 @@ private:
   }
 
   void note_issued() {
-    d_.each_worker([&](front::worker& r) {
+    d_.workers().each_worker([&](front::worker& r) {
       sim_worker& w = workers_.at(r.incarnation);
       r.each_issued([&](front::task_record& t) {
         w.issued.insert(t.call.entry);

@@ -78,7 +78,7 @@ TEST_CASE("every worker's results are fetched, however many the others have") {
 TEST_CASE("a worker that never runs out of tasks is replaced all the same") {
   pool_bench b({.max_workers = 1});
   const auto w = b.live_worker(0);
-  b.d.recycle_all(b.now);
+  b.d.workers().recycle_all(b.now);
   b.turn();
   REQUIRE(b.start_requested() == 1);
   b.submit(1);
@@ -145,7 +145,7 @@ TEST_CASE("quick submissions fill the ring of a worker that is awake, then the q
   for (std::uint64_t i = 0; i != 200; ++i) REQUIRE(submit_quickly(b, i));
   CHECK(!submit_quickly(b, 200)); // no room: it must wait
   CHECK(b.record(w).load() == shm::ring_slots);
-  CHECK(b.d.accepted() == 200);
+  CHECK(b.d.books().accepted() == 200);
   std::vector<std::uint64_t> names;
   while (b.d.outstanding() != 0) {
     while (b.worker(w).run_one()) {
@@ -175,7 +175,7 @@ TEST_CASE("quick submissions go to the shorter ring, and give no worker more tha
   for (std::uint64_t i = 10; i != 100; ++i) REQUIRE(submit_quickly(b, i));
   CHECK(b.record(x).load() == b.record(y).load());
   CHECK(b.record(x).load() < 40); // 60 us of 2 us
-  CHECK(b.d.accepted() == 100);
+  CHECK(b.d.books().accepted() == 100);
 }
 
 TEST_CASE("what takes more than a slot and a look is not submitted quickly") {
@@ -206,7 +206,7 @@ TEST_CASE("what takes more than a slot and a look is not submitted quickly") {
   SECTION("no worker at all") {
     b.pidfd_fires(w);
     CHECK(submit_quickly(b, 2)); // into the queue
-    CHECK(b.d.accepted() == 1);
+    CHECK(b.d.books().accepted() == 1);
   }
 }
 

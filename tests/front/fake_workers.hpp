@@ -137,7 +137,7 @@ public:
 
   std::uint64_t live_worker(unsigned index) {
     const std::uint64_t incarnation = add_worker(index);
-    d.started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now);
+    d.workers().started(incarnation, static_cast<pid_t>(1000 + incarnation), {}, now);
     worker(incarnation).initialized();
     return incarnation;
   }
@@ -170,7 +170,7 @@ public:
   hand_worker& worker(std::uint64_t incarnation) { return workers.at(incarnation); }
   front::worker& record(std::uint64_t incarnation) {
     front::worker* found = nullptr;
-    d.each_worker([&](front::worker& w) {
+    d.workers().each_worker([&](front::worker& w) {
       if (w.incarnation == incarnation) found = &w;
     });
     if (found == nullptr) throw std::logic_error("no such worker");
@@ -228,11 +228,11 @@ public:
   }
 
   void pidfd_fires(std::uint64_t incarnation) {
-    d.died(incarnation, now);
+    d.workers().died(incarnation, now);
     d.pump(now);
   }
   void exited(std::uint64_t incarnation, int signal = SIGKILL) {
-    d.exited(incarnation, killed_by(signal), now);
+    d.workers().exited(incarnation, killed_by(signal), now);
     d.pump(now);
   }
 

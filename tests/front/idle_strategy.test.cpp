@@ -63,7 +63,7 @@ constexpr bell_moderation::workload long_rings{.long_backlog = 200us};
 
 struct sleeper {
   scripted_host host;
-  idle_strategy<scripted_host> idle{host, 50us, 0ns};
+  idle_strategy<scripted_host, scripted_host::waking_stub> idle{host, host.waking_, 50us, 0ns};
 };
 
 } // namespace

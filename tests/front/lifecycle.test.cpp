@@ -78,7 +78,7 @@ TEST_CASE("a task that has not begun at its queue_timeout is withdrawn from wher
   b.worker(w).finish();
   b.turn();
   CHECK(b.completed_as(verdict::value) == names{1});
-  CHECK(b.d.accepted() == 0);
+  CHECK(b.d.books().accepted() == 0);
 }
 
 TEST_CASE("a soft time-out raises the stop token of the running task, the hard one kills") {
@@ -321,12 +321,12 @@ TEST_CASE("a worker that has grown too large is replaced after the task, and wor
 TEST_CASE("recycle_all replaces one worker after the other, and never has fewer") {
   pool_bench b({.max_workers = 3});
   for (unsigned i = 0; i != 3; ++i) b.live_worker(i);
-  b.d.recycle_all(b.now);
+  b.d.workers().recycle_all(b.now);
   CHECK(b.d.outstanding() == 1); // it keeps the loop going
   for (int round = 0; round != 3; ++round) {
     REQUIRE(b.effects.starts.size() == 1); // the first without a turn, which a front end that sleeps would not have
     std::size_t there = 0;
-    b.d.each_worker([&](const auto&) { ++there; });
+    b.d.workers().each_worker([&](const auto&) { ++there; });
     CHECK(there == 3);
     b.start_requested();
     b.turn();
@@ -355,7 +355,7 @@ TEST_CASE("a pool grows when tasks wait behind running ones, and not for short o
   b.advance(1ms);
   b.advance(20ms);
   std::size_t busy = 0;
-  b.d.each_worker([&](const auto& record) { busy += record.unfinished() == 1; });
+  b.d.workers().each_worker([&](const auto& record) { busy += record.unfinished() == 1; });
   CHECK(busy == 3);
   CHECK(b.effects.starts.empty());
 }
@@ -395,7 +395,7 @@ TEST_CASE("a worker that is not initialized in time is killed, and counts as a f
   b.submit(1);
   for (int i = 0; i != 3; ++i) {
     const auto w = b.add_worker(0);
-    b.d.started(w, 77, {}, b.now);
+    b.d.workers().started(w, 77, {}, b.now);
     b.turn();
     b.advance(5s);
     CHECK(b.effects.signals.back() == recorded_effects::signalled{w, SIGKILL});
@@ -414,7 +414,7 @@ TEST_CASE("a START that is never answered ends the fork server") {
   b.add_worker(0);
   b.advance(5s);
   CHECK(b.effects.server_hung);
-  b.d.server_lost(b.now);
+  b.d.workers().server_lost(b.now);
   CHECK(b.completed().at(0).error == make_error_code(errc::worker_start_failed));
 }
 
@@ -422,18 +422,18 @@ TEST_CASE("a pool that gave up tries again after a while, and recovers") {
   pool_bench b({.max_workers = 1, .max_start_failures = 1, .recovery_wait = 1s});
   b.submit(1);
   for (int i = 0; i != 2; ++i) {
-    b.d.start_failed(0, os::system_code(EMFILE), b.now);
+    b.d.workers().start_failed(0, os::system_code(EMFILE), b.now);
     b.advance(1s);
     b.effects.starts.clear();
   }
   CHECK(b.completed().size() == 1);
-  CHECK(b.d.failed());
+  CHECK(b.d.books().failed());
   SECTION("in vain") {
     b.submit(2);
     CHECK(b.effects.starts.size() == 1);
     CHECK(b.completed().empty()); // it is the probe
     b.effects.starts.clear();
-    b.d.start_failed(0, os::system_code(EMFILE), b.now);
+    b.d.workers().start_failed(0, os::system_code(EMFILE), b.now);
     b.turn();
     CHECK(b.completed().at(0).error == make_error_code(errc::worker_start_failed));
     b.submit(3); // at once: no second probe
@@ -445,7 +445,7 @@ TEST_CASE("a pool that gave up tries again after a while, and recovers") {
     b.start_requested();
     b.turn();
     CHECK(run_next(b, b.incarnations) == 2);
-    CHECK_FALSE(b.d.failed());
+    CHECK_FALSE(b.d.books().failed());
   }
 }
 
@@ -538,7 +538,7 @@ TEST_CASE("terminate ends everything at once, whatever state it finds") {
   CHECK((kill ? b.effects.signals.back().incarnation == idle : b.effects.dismissed == names{idle}));
   b.exited(busy, signal);
   b.exited(idle, 0);
-  b.d.started(unborn, 1, {}, b.now);
+  b.d.workers().started(unborn, 1, {}, b.now);
   CHECK(b.effects.dismissed.back() == unborn);
   b.exited(unborn, 0);
   b.turn();

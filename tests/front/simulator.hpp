@@ -116,7 +116,7 @@ public:
     if (!open_.empty())
       fail(fmt::format("{} tasks have not ended {} ms after the last fault:{}", open_.size(), bound / 1ms,
                        describe_open()));
-    if (d_.outstanding() != 0 || d_.accepted() != 0 || d_.accepted_bytes() != 0)
+    if (d_.outstanding() != 0 || d_.books().accepted() != 0 || d_.books().accepted_bytes() != 0)
       fail("the counters of the queue are off");
   }
 
@@ -183,8 +183,8 @@ private:
   }
 
   void check_limits() {
-    if (d_.accepted() > limits_.max_queue) fail("more accepted than max_queue");
-    if (d_.accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
+    if (d_.books().accepted() > limits_.max_queue) fail("more accepted than max_queue");
+    if (d_.books().accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
     if (d_.outstanding() + d_.completed().size() != open_.size())
       fail(fmt::format("{} outstanding, {} submitted and not completed", d_.outstanding(), open_.size()));
   }
@@ -196,7 +196,7 @@ private:
           "\n  task {}: kind {}, place {}, begun {} on {}, time-out {} us, cancelled {}, terminal {}, request_stop {}",
           name, static_cast<int>(t.does), static_cast<int>(t.record->where), t.begun, t.ran_on,
           t.timeout == unlimited ? -1 : t.timeout / 1us, t.cancelled, t.terminal, t.request_stop);
-    d_.each_worker([&](front::worker& r) {
+    d_.workers().each_worker([&](front::worker& r) {
       const worker& w = workers_.at(r.incarnation);
       text += fmt::format(
           "\n  worker {}: status {}, suspended {}, load {}; next {}, alive {}, stopped {}, stuck {}, asleep {}, deaf {}",
@@ -376,18 +376,18 @@ private:
 
   void look_at_events() {
     if (std::exchange(timer_fired_, false)) timer_at_ = os::time_point::max();
-    for (const std::uint64_t incarnation : std::exchange(deaths_, {})) d_.died(incarnation, now_);
+    for (const std::uint64_t incarnation : std::exchange(deaths_, {})) d_.workers().died(incarnation, now_);
     while (!mail_.empty()) {
       const detail::server::server_message m = mail_.front();
       mail_.pop_front();
       switch (m.event) {
-      case detail::server::server_event::started: d_.started(m.incarnation, m.pid, {}, now_); break;
-      case detail::server::server_event::start_failed: d_.start_refused(m.incarnation, os::system_code(m.error), now_); break;
-      case detail::server::server_event::exited: d_.exited(m.incarnation, detail::server::exit_from(m), now_); break;
+      case detail::server::server_event::started: d_.workers().started(m.incarnation, m.pid, {}, now_); break;
+      case detail::server::server_event::start_failed: d_.workers().start_refused(m.incarnation, os::system_code(m.error), now_); break;
+      case detail::server::server_event::exited: d_.workers().exited(m.incarnation, detail::server::exit_from(m), now_); break;
       default: break;
       }
     }
-    if (server_gone_ && !std::exchange(server_gone_known_, true)) d_.server_lost(now_);
+    if (server_gone_ && !std::exchange(server_gone_known_, true)) d_.workers().server_lost(now_);
   }
 
   void start_requested() {
@@ -395,7 +395,7 @@ private:
       const unsigned index = effects_.starts.back();
       effects_.starts.pop_back();
       if (faulty()) {
-        d_.start_failed(index, os::system_code(EMFILE), now_);
+        d_.workers().start_failed(index, os::system_code(EMFILE), now_);
         continue;
       }
       const std::uint64_t incarnation = ++incarnations_;
@@ -405,7 +405,7 @@ private:
       w.index = index;
       d_.add_worker(std::make_unique<front::worker>(index, incarnation, std::move(memory), 2048), now_);
       if (faulty()) {
-        d_.start_refused(incarnation, os::system_code(EAGAIN), now_);
+        d_.workers().start_refused(incarnation, os::system_code(EAGAIN), now_);
         continue;
       }
       after(random_time(100us), [this, incarnation, index] {
@@ -730,7 +730,7 @@ private:
         if (std::exchange(v.stopped, false)) schedule(v, 0ns);
       });
       break;
-    case 3: d_.died(12'345'678, now_); break; // of nobody
+    case 3: d_.workers().died(12'345'678, now_); break; // of nobody
     }
   }
 

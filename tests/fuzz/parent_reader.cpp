@@ -153,17 +153,17 @@ public:
       f.clear();
       hands_.emplace_back(f.memory);
       d_.add_worker(std::make_unique<front::worker>(i, i + 1, f.memory, max_result_bytes), now_);
-      d_.started(i + 1, static_cast<pid_t>(1000 + i), {}, now_);
+      d_.workers().started(i + 1, static_cast<pid_t>(1000 + i), {}, now_);
     }
   }
 
   void run() {
     while (!in_.empty()) act();
-    for (unsigned i = 0; i != workers; ++i) d_.exited(i + 1, pool_bench::killed_by(SIGKILL), now_);
+    for (unsigned i = 0; i != workers; ++i) d_.workers().exited(i + 1, pool_bench::killed_by(SIGKILL), now_);
     turn(256);
     d_.terminate(SIGTERM, now_);
     turn(256);
-    check(d_.outstanding() == 0 && d_.accepted_bytes() == 0, "a task has not completed");
+    check(d_.outstanding() == 0 && d_.books().accepted_bytes() == 0, "a task has not completed");
     check(open_ == 0, "a task has not completed once");
   }
 
@@ -212,8 +212,8 @@ private:
       now_ += std::chrono::microseconds(in_.number(2));
       turn(256);
       break;
-    case 9: d_.died(who + 1, now_); break;
-    case 10: d_.exited(who + 1, pool_bench::killed_by(static_cast<int>(in_.number(1) % 64)), now_); break;
+    case 9: d_.workers().died(who + 1, now_); break;
+    case 10: d_.workers().exited(who + 1, pool_bench::killed_by(static_cast<int>(in_.number(1) % 64)), now_); break;
     case 11: look(); break;
     case 12: w.initialized(); break;
     }
@@ -293,7 +293,7 @@ private:
   // Both questions, as after a change since the last look. They take nothing out of the ring.
   void ask_validator(unsigned who) {
     using task_state = front::worker::task_state;
-    d_.each_worker([&](front::worker& w) {
+    d_.workers().each_worker([&](front::worker& w) {
       if (w.incarnation != who + 1) return;
       head_position at;
       w.add_head(at);

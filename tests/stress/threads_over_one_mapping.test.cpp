@@ -117,7 +117,7 @@ public:
       workers_.push_back(std::make_unique<thread_worker>(spin));
       epoll_.add(workers_.back()->eventfd(), EPOLLIN | EPOLLET, i + 1);
       d_.add_worker(workers_.back()->record(i), std::chrono::steady_clock::now());
-      d_.started(i + 1, 0, {}, std::chrono::steady_clock::now());
+      d_.workers().started(i + 1, 0, {}, std::chrono::steady_clock::now());
     }
   }
 
@@ -127,7 +127,7 @@ public:
                                 std::thread([&] { submit_all(1 + tasks_per_submitter, seed + 1); })};
     drain_all();
     for (auto& t : submitters) t.join();
-    d_.each_worker([](front::worker& w) { w.request_shutdown(); });
+    d_.workers().each_worker([](front::worker& w) { w.request_shutdown(); });
     for (auto& w : workers_) w->join();
   }
 

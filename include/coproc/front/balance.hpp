@@ -6,7 +6,7 @@
 #include <coproc/config.hpp>
 #include <coproc/front/fleet.hpp>
 #include <coproc/front/ledger.hpp>
-#include <coproc/front/waking.hpp>
+#include <coproc/front/wakeups.hpp>
 
 #include <algorithm>
 #include <chrono>
@@ -16,7 +16,7 @@ namespace coproc::detail::front {
 
 class balance {
 public:
-  balance(fleet& workers, ledger& books, const waking_state& waking) noexcept
+  balance(fleet& workers, ledger& books, const wakeups& waking) noexcept
       : fleet_(workers), ledger_(books), waking_(waking) {}
 
   /// When the next task may be moved, if nothing else happens.
@@ -50,7 +50,7 @@ private:
 
   fleet& fleet_;
   ledger& ledger_;
-  const waking_state& waking_;
+  const wakeups& waking_;
 };
 
 } // namespace coproc::detail::front

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // The workers of a pool from birth to burial: what their words, their deaths and the fork server's news mean for their seats
-// and for the tasks in their rings, and who is replaced by whom. A pure state machine, as the dispatcher that owns it. Front
-// end, under the pool's mutex.
+// and for the tasks in their rings, and who is replaced by whom. Each worker is a state machine of its own (worker.hpp), whose
+// actions are carried out here. No system call, no clock. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -27,7 +27,8 @@ public:
   using worker_ptr = std::unique_ptr<worker>;
   using state = worker::state;
 
-  COPROC_LAZY fleet(const dispatcher_limits& limits, effects& kernel, ledger& books);
+  /// `speed` learns from what workers report.
+  COPROC_LAZY fleet(const dispatcher_limits& limits, effects& kernel, ledger& books, pace& speed);
 
   fleet(const fleet&) = delete;
   fleet& operator=(const fleet&) = delete;
@@ -118,8 +119,11 @@ public:
   /// Whatever still runs is aborted, without waiting for its worker, and none is started any more.
   COPROC_LAZY void abandon() noexcept;
 
-  run_meter meter;
-  front::pace pace;
+  // ---- what is counted
+
+  COPROC_LAZY void add_to(pool_stats& s, time_point now) const;
+
+  trace_buffer& traced() noexcept { return meter_.traced; }
 
 private:
   using seat = roster::seat;
@@ -130,6 +134,8 @@ private:
 
   // Its pidfd was dropped on the way, for want of a free descriptor: nobody could kill it, so it gets no work.
   COPROC_LAZY void refuse_unkillable(worker& w, time_point now) noexcept;
+
+  COPROC_LAZY static worker_state state_of(const worker& w) noexcept;
 
   // -- results
 
@@ -174,6 +180,8 @@ private:
   dispatcher_limits limits_;
   effects& effects_;
   ledger& ledger_;
+  pace& pace_;
+  run_meter meter_;
   roster seats_;
   restarts restarts_;
   std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none

@@ -5,8 +5,8 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF fleet::fleet(const dispatcher_limits& limits, effects& kernel, ledger& books) : pace(limits.max_workers >= limits.usable_cpus), limits_(limits), effects_(kernel), ledger_(books),
-      seats_(limits.max_workers),
+COPROC_LAZY_DEF fleet::fleet(const dispatcher_limits& limits, effects& kernel, ledger& books, pace& speed)
+    : limits_(limits), effects_(kernel), ledger_(books), pace_(speed), seats_(limits.max_workers),
       restarts_(limits_, kernel, books, seats_) {
   if (limits_.min_workers == 0) limits_.min_workers = limits.max_workers;
 }
@@ -32,7 +32,7 @@ COPROC_LAZY_DEF void fleet::carry_out(worker& w, worker::action a) noexcept {
 COPROC_LAZY_DEF void fleet::settle_results(worker& w, const ended_tasks& ended, time_point now) noexcept {
   seats_[w.index].failures = 0;
   const std::span tasks(ended.task.data(), ended.count);
-  meter.ran(w, tasks, now);
+  meter_.ran(w, tasks, now);
   for (task_record* t : tasks) {
     if (w.is_victim(*t)) carry_out(w, w.on_victim_finished(now));
     ledger_.finish_issued(*t, t->outcome);
@@ -93,19 +93,19 @@ COPROC_LAZY_DEF void fleet::end_remaining(worker& w) noexcept {
   w.each_issued([&](task_record& t) {
     const bool is_victim = w.is_victim(t) && w.exit().cause != exit_cause::violation;
     if (is_victim && w.exit().cause == exit_cause::timed_out) {
-      meter.died_with(w, t, "task_timeout");
+      meter_.died_with(w, t, "task_timeout");
       t.encumbered = true;
       make_details(t).exit = w.exit();
       return ledger_.finish_issued(t, verdict::task_timeout);
     }
     if (is_victim && (w.exit().cause == exit_cause::cancelled || w.exit().cause == exit_cause::shutdown)) {
-      meter.died_with(w, t, "aborted");
+      meter_.died_with(w, t, "aborted");
       return ledger_.finish_issued(t, verdict::aborted);
     }
-    meter.died_with(w, t, "lost");
+    meter_.died_with(w, t, "lost");
     ledger_.lose(t, w.exit());
   });
-  meter.worker_ended(w);
+  meter_.worker_ended(w);
   w.forget_tasks();
 }
 
@@ -178,7 +178,7 @@ COPROC_LAZY_DEF void fleet::started(std::uint64_t incarnation, pid_t pid, os::un
   if (w == nullptr) return;
   w->on_started(pid, std::move(pidfd));
   if (!w->handles().pidfd && limits_.pidfds) return refuse_unkillable(*w, now);
-  meter.worker_started(*w, now);
+  meter_.worker_started(*w, now);
   if (w->go_live() && ending_) carry_out(*w, w->dismiss(exit_cause::shutdown, now));
 }
 
@@ -225,7 +225,7 @@ COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_po
     if (d.kind == worker::drained_kind::acknowledged) continue;
     --budget;
     // No longer than it was there: a lie should not last.
-    if (d.ran_ns != 0) pace.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at()).count())));
+    if (d.ran_ns != 0) pace_.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at()).count())));
     ended.task[ended.count++] = d.task;
   }
   if (moved == 0) return 0;
@@ -235,7 +235,7 @@ COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_po
     return moved;
   }
   // At once where it was given more than it should have been, because tasks were shorter until now.
-  w.on_progress(now, !pace.is_short() && w.unfinished() > pace.depth() ? now : now + steal_after);
+  w.on_progress(now, !pace_.is_short() && w.unfinished() > pace_.depth() ? now : now + steal_after);
   measure(w, now);
   if (w.due() || w.exhausted()) replace_if_due(seats_[w.index], now);
   return moved;
@@ -293,6 +293,30 @@ COPROC_LAZY_DEF void fleet::stop_all() noexcept {
   each_worker([&](auto& w) {
     if (const task_record* t = w.head()) w.ask_to_stop(*t);
   });
+}
+
+COPROC_LAZY_DEF void fleet::add_to(pool_stats& s, time_point now) const {
+  s.wait_time = meter_.wait_time;
+  s.run_time = meter_.run_time;
+  each_process([&](const worker& w) {
+    auto& e = s.workers.emplace_back();
+    e.index = w.index;
+    e.pid = w.pid();
+    e.state = state_of(w);
+    e.age = now - w.born_at();
+    e.tasks_done = w.tasks_done();
+    e.tasks_issued = w.unfinished();
+  });
+}
+
+COPROC_LAZY_DEF worker_state fleet::state_of(const worker& w) noexcept {
+  switch (w.status()) {
+  case state::starting: return worker_state::starting;
+  case state::live:
+    return !w.initialized() ? worker_state::starting : w.load() == 0 ? worker_state::idle : worker_state::busy;
+  case state::quarantined: return worker_state::unkillable;
+  default: return worker_state::ending;
+  }
 }
 
 COPROC_LAZY_DEF bool fleet::in_transition() const noexcept { return seats_.in_transition(); }

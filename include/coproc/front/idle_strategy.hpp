@@ -16,12 +16,12 @@
 
 namespace coproc::detail::front {
 
-template <class Host>
+template <class Host, class Wakeups>
 class idle_strategy {
 public:
   /// `spin_for`, `busy_poll`: the limits of drainer_spin.
-  idle_strategy(Host& host, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds busy_poll) noexcept
-      : host_(host), spin_(spin_for, busy_poll) {}
+  idle_strategy(Host& host, Wakeups& waking, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds busy_poll) noexcept
+      : host_(host), waking_(waking), spin_(spin_for, busy_poll) {}
 
   /// The slices of a spin, and the time.
   drainer_spin& spin() noexcept { return spin_; }
@@ -36,7 +36,7 @@ public:
 
   /// Nothing to do: is that a time to spin? Then a slice comes next, and another round.
   bool spins(time_point now) noexcept {
-    if (spin_.go_on(now, host_.tasks().waking(), early_wake_.watching(now))) return true;
+    if (spin_.go_on(now, waking_, early_wake_.watching(now))) return true;
     spin_.end();
     return false;
   }
@@ -45,18 +45,17 @@ public:
   /// faster, or is about to be through, so go on polling. True: what the host waits on ends the sleep; then call
   /// woken().
   bool falls_asleep(time_point now, int cpu) noexcept {
-    auto& waking = host_.tasks().waking();
-    const auto pause = bells_.pause(waking.workload(cpu));
+    const auto pause = bells_.pause(waking_.workload(cpu));
     const bool silent = pause.count() != 0 && host_.set_timer(std::min(now + pause, host_.next_deadline()));
-    const auto alarm = early_wake_.alarm(now, silent ? time_point::max() : waking.first_due(now, cpu));
+    const auto alarm = early_wake_.alarm(now, silent ? time_point::max() : waking_.first_due(now, cpu));
     if (alarm == now) return false;
     if (silent) {
-      waking.arm_idle(++arm_epoch_);
+      waking_.arm_idle(++arm_epoch_);
     } else {
-      waking.arm(++arm_epoch_);
+      waking_.arm(++arm_epoch_);
       shm::full_fence(); // pairs with the workers' fence between DONE and reading `armed`
-      if (waking.any_head_done()) {
-        waking.disarm();
+      if (waking_.any_head_done()) {
+        waking_.disarm();
         return false;
       }
       host_.set_timer(std::min(host_.next_deadline(), alarm));
@@ -68,16 +67,16 @@ public:
 
   /// By a doorbell, the clock, or whoever interrupted the wait.
   void woken(time_point now) noexcept {
-    auto& waking = host_.tasks().waking();
-    waking.disarm();
+    waking_.disarm();
     if (early_wake_.woken(now))
-      waking.silence();
+      waking_.silence();
     else if (!bells_.slept_silently())
       spin_.slept(now - asleep_since_); // a sleep that the clock was to end says nothing about tasks
   }
 
 private:
   Host& host_;
+  Wakeups& waking_;
   std::uint64_t arm_epoch_ = 0;
   time_point asleep_since_{};
   drainer_spin spin_;

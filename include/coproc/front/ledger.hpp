@@ -75,7 +75,7 @@ public:
   bool any_special() const noexcept { return special_ != 0; }
   std::uint64_t accepted_bytes() const noexcept { return accepted_bytes_; }
   pool_counters& counters() noexcept { return counters_; }
-  const pool_counters& counters() const noexcept { return counters_; }
+  COPROC_LAZY void add_to(pool_stats& s) const noexcept;
 
   // ---- time
 

@@ -221,6 +221,14 @@ COPROC_LAZY_DEF task_queue& ledger::queue_of(const task_record& t) noexcept {
 
 COPROC_LAZY_DEF void ledger::dequeue_front(task_record&) noexcept { queue_.pop_front(), --queued_; }
 
+COPROC_LAZY_DEF void ledger::add_to(pool_stats& s) const noexcept {
+  s.counters = counters_;
+  s.waiting = waiting();
+  s.queued = queued_;
+  s.active = accepted_ - queued_;
+  s.queued_bytes = accepted_bytes_;
+}
+
 COPROC_LAZY_DEF void ledger::count(verdict v) noexcept {
   switch (v) {
   case verdict::value: ++counters_.returned; break;

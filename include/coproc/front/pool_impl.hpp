@@ -36,8 +36,8 @@ COPROC_LAZY_CLASS class pool_impl final : public engine, public shutdown_listene
 public:
 
   pool_impl(const net::any_io_executor& ex, const resolved_options& options)
-      : engine(std::min(options.max_payload, options.limits.max_queue_bytes), ex), options_(options), host_(options),
-        idle_(host_, options.worker.spin_limit, options.worker.busy_poll) {
+      : engine(std::min(options.max_payload, options.limits.max_queue_bytes), ex), options_(options), host_(options, tasks_),
+        tasks_(options.limits, host_.kernel()), idle_(host_, tasks_.waking(), options.worker.spin_limit, options.worker.busy_poll) {
     try {
       wait_.emplace(ex);
       guard_.emplace(ex);
@@ -171,9 +171,9 @@ public:
     see_to_a_turn();
     // A submission out of a completion costs no clock read of its own, unless time counts for it.
     const bool within_turn = in_turn();
-    if (within_turn && host_.tasks().submit_quickly(t, turn_.last_time())) return set_guard();
+    if (within_turn && tasks_.submit_quickly(t, turn_.last_time())) return set_guard();
     const auto now = within_turn && !t.special ? turn_.last_time() : clock_now();
-    host_.tasks().submit(t, now);
+    tasks_.submit(t, now);
     after_change(now, wakes);
   }
 
@@ -197,7 +197,7 @@ public:
     change([](auto& tasks, time_point) { tasks.close(); });
   }
   void recycle_workers() noexcept override {
-    change([](auto& tasks, time_point now) { tasks.recycle_all(now); });
+    change([](auto& tasks, time_point now) { tasks.workers().recycle_all(now); });
   }
   void terminate(int signal) noexcept override {
     change([&](auto& tasks, time_point now) { tasks.terminate(signal, now); });
@@ -210,7 +210,7 @@ public:
     if (stopped_) return;
     see_to_a_turn();
     const auto now = clock_now();
-    host_.tasks().shut_down(after(now, drain_for), now);
+    tasks_.shut_down(after(now, drain_for), now);
     after_change(now, wakes);
     turn_.look_soon();
   }
@@ -229,7 +229,7 @@ public:
   void trace(trace_sink sink) override {
     if (!is_own_process()) return;
     std::lock_guard lock(mutex_);
-    host_.tasks().traced().set(static_cast<bool>(sink));
+    tasks_.workers().traced().set(static_cast<bool>(sink));
     sink_ = sink ? std::make_shared<trace_sink>(std::move(sink)) : nullptr;
   }
 
@@ -297,7 +297,7 @@ private:
     } catch (const std::bad_alloc&) { // nothing is outstanding: what is asked for begins with the next call
     }
     const auto now = clock_now();
-    make(host_.tasks(), now);
+    make(tasks_, now);
     after_change(now, wakes);
     turn_.look_soon();
   }
@@ -312,10 +312,9 @@ private:
 
   // What is owed after a change by whoever made it.
   void after_change(time_point now, wake_list& wakes) {
-    auto& tasks = host_.tasks();
-    tasks.pump(now);
+    tasks_.pump(now);
     flush(in_turn(), wakes); // inside a turn the rest is flushed at its end
-    switch (turn_.changed(!tasks.completed().empty() || host_.has_starts() || tasks.ending())) {
+    switch (turn_.changed(!tasks_.completed().empty() || host_.has_starts() || tasks_.ending())) {
     case turn::answer::nothing: return;
     case turn::answer::guard: return set_guard();
     case turn::answer::set_timer: return static_cast<void>(host_.set_timer(host_.next_deadline()));
@@ -324,11 +323,11 @@ private:
   }
 
   void flush(bool only_sleepers, wake_list& wakes) {
-    host_.tasks().waking().flush(only_sleepers, [&](worker& w) { wakes.add(w); });
+    tasks_.waking().flush(only_sleepers, [&](worker& w) { wakes.add(w); });
   }
 
   void interrupt_wait() {
-    host_.tasks().waking().disarm();
+    tasks_.waking().disarm();
     net::error_code ignored;
     if (wait_) wait_->cancel(ignored);
   }
@@ -438,7 +437,6 @@ private:
 
   // One round under the mutex.
   turn::step round(turn::run& r, wake_list& wakes) {
-    auto& tasks = host_.tasks();
     if (stopped_) {
       if (take_completed() != 0) return turn::step::deliver;
       call_off_guard();
@@ -446,22 +444,22 @@ private:
       return turn::step::end;
     }
     const bool has_spun = r.next == turn::step::spin;
-    const auto now = r.now = has_spun && !tasks.any_special() ? idle_.spin().time() : idle_.spin().exact_time();
+    const auto now = r.now = has_spun && !tasks_.books().any_special() ? idle_.spin().time() : idle_.spin().exact_time();
     turn_.set_time(now);
     turn::findings found;
     found.left_some = r.left_some;
-    found.moved = r.left_some ? 0 : tasks.drain(turn::tasks_per_turn, now);
+    found.moved = r.left_some ? 0 : tasks_.drain(turn::tasks_per_turn, now);
     if (turn_.looks(now, found.moved)) {
-      tasks.waking().publish_cpu(os::current_cpu());
+      tasks_.waking().publish_cpu(os::current_cpu());
       host_.clear_graveyard();
       host_.look(now);
       host_.tick(now);
     }
-    tasks.pump(now);
+    tasks_.pump(now);
     flush(false, wakes);
     found.ended = take_completed();
     idle_.moved(found.moved);
-    found.errands = host_.has_starts() || host_.has_notices() || !tasks.traced().empty();
+    found.errands = host_.has_starts() || host_.has_notices() || !tasks_.workers().traced().empty();
     found.busy = host_.busy();
     switch (const turn::step next = turn_.after_round(found)) {
     case turn::step::idle:
@@ -486,7 +484,7 @@ private:
   // ---- completing
 
   std::size_t take_completed() noexcept {
-    auto& completed = host_.tasks().completed();
+    auto& completed = tasks_.completed();
     const std::size_t n = completed.size();
     if (n == 0) return 0;
     turn_.add(completed);
@@ -566,9 +564,9 @@ private:
           if (!stopped_) host_.adopt(*index, std::move(made), clock_now());
         });
       } catch (const pool_error& e) {
-        locked([&] { host_.tasks().start_failed(*index, e.code(), clock_now()); });
+        locked([&] { tasks_.workers().start_failed(*index, e.code(), clock_now()); });
       } catch (const std::bad_alloc&) {
-        locked([&] { host_.tasks().start_failed(*index, os::system_code(ENOMEM), clock_now()); });
+        locked([&] { tasks_.workers().start_failed(*index, os::system_code(ENOMEM), clock_now()); });
       }
     }
     post_notices();
@@ -587,7 +585,7 @@ private:
   }
 
   void tell_trace() {
-    const auto [sink, events] = locked([&] { return std::pair(sink_, host_.tasks().traced().take()); });
+    const auto [sink, events] = locked([&] { return std::pair(sink_, tasks_.workers().traced().take()); });
     if (!sink) return;
     for (const trace_event& e : events) (*sink)(e);
   }
@@ -596,7 +594,7 @@ private:
 
   // Under the mutex.
   task_list take_undelivered() noexcept {
-    task_list all = std::exchange(host_.tasks().completed(), {});
+    task_list all = std::exchange(tasks_.completed(), {});
     turn_.abandon(all);
     return all;
   }
@@ -640,7 +638,8 @@ private:
   std::shared_ptr<trace_sink> sink_;
   std::optional<net::steady_timer> guard_;
   process_host host_;
-  idle_strategy<process_host> idle_;
+  dispatcher tasks_;
+  idle_strategy<process_host, wakeups> idle_;
   shutdown_service::registration registration_;
 };
 

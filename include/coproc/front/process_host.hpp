@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// Binds the dispatcher to the kernel: the fork server, the workers' descriptors, one epoll over all of them, one timer
+// Between the dispatcher and the kernel: the fork server, the workers' descriptors, one epoll over all of them, one timer
 // (rule W3, docs/protocol.md). Front end; under the pool's mutex but where a function says otherwise. Knows nothing of
 // Asio.
 #pragma once
@@ -23,13 +23,15 @@ namespace coproc::detail::front {
 
 class process_host {
 public:
-  COPROC_LAZY explicit process_host(const resolved_options& options);
+  /// `tasks`: whom events are told; constructed later, upon kernel().
+  COPROC_LAZY process_host(const resolved_options& options, dispatcher& tasks);
 
   process_host(const process_host&) = delete;
   process_host& operator=(const process_host&) = delete;
 
-  dispatcher& tasks() noexcept { return dispatcher_; }
-  const dispatcher& tasks() const noexcept { return dispatcher_; }
+  /// What the dispatcher acts through.
+  effects& kernel() noexcept { return effects_; }
+
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return segments_; }
 
   /// Becomes readable when look() has something to see.
@@ -76,10 +78,10 @@ public:
   auto take_start_notices() noexcept { return std::exchange(effects_.births, {}); }
   auto take_exit_notices() noexcept { return std::exchange(effects_.exits, {}); }
 
-  auto stats(time_point now) const {
-    auto s = dispatcher_.stats(now);
+  pool_stats stats(time_point now) const {
+    pool_stats s = dispatcher_.stats(now);
     std::size_t i = 0;
-    dispatcher_.each_process([&](const auto& w) { s.workers[i++].private_bytes = effects_.private_bytes(w); });
+    dispatcher_.workers().each_process([&](const auto& w) { s.workers[i++].private_bytes = effects_.private_bytes(w); });
     return s;
   }
 
@@ -123,7 +125,7 @@ private:
   int start_error_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
   kernel_effects<> effects_{epoll_};
-  dispatcher dispatcher_;
+  dispatcher& dispatcher_;
 };
 
 } // namespace coproc::detail::front

@@ -5,9 +5,10 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF process_host::process_host(const resolved_options& options) : options_(options), timer_(os::make_timerfd()),
+COPROC_LAZY_DEF process_host::process_host(const resolved_options& options, dispatcher& tasks)
+    : options_(options), timer_(os::make_timerfd()),
       segments_(std::make_shared<shm::segment_pool>(options.max_warm_bytes, options.max_segments)),
-      dispatcher_(options.limits, effects_) {
+      dispatcher_(tasks) {
   effects_.starts.reserve(options.limits.max_workers);
   effects_.observe_exits = static_cast<bool>(options.on_worker_exit);
 }
@@ -38,7 +39,7 @@ COPROC_LAZY_DEF void process_host::look(time_point now) {
       switch (key.source) {
       case event_source::bell: break; // draining looks at every ring anyway
       case event_source::timer: timer_at_ = time_point::max(); break;
-      case event_source::death: dispatcher_.died(key.incarnation, now); break;
+      case event_source::death: dispatcher_.workers().died(key.incarnation, now); break;
       case event_source::server:
       case event_source::server_death: hear_server(now); break;
       }
@@ -59,7 +60,7 @@ COPROC_LAZY_DEF time_point process_host::next_deadline() const noexcept { return
 
 COPROC_LAZY_DEF bool process_host::busy() const noexcept {
   return dispatcher_.outstanding() != 0 || (dispatcher_.over() && !server_is_gone_) ||
-         ((options_.on_worker_start || options_.on_worker_exit) && dispatcher_.in_transition());
+         ((options_.on_worker_start || options_.on_worker_exit) && dispatcher_.workers().in_transition());
 }
 
 COPROC_LAZY_DEF bool process_host::set_timer(time_point next) noexcept {
@@ -84,11 +85,11 @@ COPROC_LAZY_DEF incarnation process_host::make(unsigned index) {
 }
 
 COPROC_LAZY_DEF void process_host::adopt(unsigned index, incarnation made, time_point now) {
-  if (dispatcher_.ending()) return dispatcher_.start_failed(index, net::error::operation_aborted, now);
+  if (dispatcher_.ending()) return dispatcher_.workers().start_failed(index, net::error::operation_aborted, now);
   dispatcher_.add_worker(std::move(made.process), now);
   if (const int error = server_.start(made.request, made.for_worker)) {
     start_error_ = error;
-    dispatcher_.start_refused(made.request.incarnation, os::system_code(error), now);
+    dispatcher_.workers().start_refused(made.request.incarnation, os::system_code(error), now);
   }
 }
 
@@ -102,7 +103,7 @@ COPROC_LAZY_DEF void process_host::begin_end() noexcept {
   } catch (const std::exception&) { // no memory, the kernel's or ours: the fork server ends it
   }
   dispatcher_.close();
-  dispatcher_.each_process([](auto& w) {
+  dispatcher_.workers().each_process([](auto& w) {
     if (w.unfinished() != 0 && w.handles().pidfd)
       os::send_signal(w.handles().pidfd.get(), SIGTERM);
     else
@@ -115,7 +116,7 @@ COPROC_LAZY_DEF void process_host::finish_end() noexcept {
   const auto grace = std::min<duration>(options_.limits.kill_grace, std::chrono::hours(1));
   const auto term_deadline = clock_now() + grace;
   bool all_dead = true;
-  dispatcher_.each_process([&](auto& w) {
+  dispatcher_.workers().each_process([&](auto& w) {
     if (w.handles().pidfd && !os::wait_dead(w.handles().pidfd.get(), term_deadline)) {
       os::send_signal(w.handles().pidfd.get(), SIGKILL);
       all_dead = false;
@@ -123,7 +124,7 @@ COPROC_LAZY_DEF void process_host::finish_end() noexcept {
   });
   const auto kill_deadline = clock_now() + grace;
   if (!all_dead)
-    dispatcher_.each_process([&](auto& w) {
+    dispatcher_.workers().each_process([&](auto& w) {
       if (w.handles().pidfd) os::wait_dead(w.handles().pidfd.get(), kill_deadline);
     });
   server_.end(clock_now() + std::chrono::seconds(2));
@@ -157,7 +158,7 @@ COPROC_LAZY_DEF void process_host::hear_server(time_point now) {
     server_deadline_ = time_point::max();
     epoll_.remove(server_.socket());
     server_.end(clock_now() + std::chrono::milliseconds(100)); // reaps it
-    dispatcher_.server_lost(now);
+    dispatcher_.workers().server_lost(now);
   }
 }
 
@@ -165,16 +166,16 @@ COPROC_LAZY_DEF void process_host::on_message(const server::server_message& m, o
   switch (m.event) {
   case server::server_event::started:
     watch(fd, m.incarnation);
-    dispatcher_.started(m.incarnation, m.pid, std::move(fd), now);
-    dispatcher_.each_process([&](auto& w) {
+    dispatcher_.workers().started(m.incarnation, m.pid, std::move(fd), now);
+    dispatcher_.workers().each_process([&](auto& w) {
       if (w.incarnation == m.incarnation) came_up(w);
     });
     break;
   case server::server_event::start_failed:
     start_error_ = m.error;
-    dispatcher_.start_refused(m.incarnation, os::system_code(m.error), now);
+    dispatcher_.workers().start_refused(m.incarnation, os::system_code(m.error), now);
     break;
-  case server::server_event::exited: dispatcher_.exited(m.incarnation, server::exit_from(m), now); break;
+  case server::server_event::exited: dispatcher_.workers().exited(m.incarnation, server::exit_from(m), now); break;
   default: break; // only before the first worker
   }
 }
@@ -198,7 +199,7 @@ COPROC_LAZY_DEF void process_host::await_first_workers() {
   const auto deadline = after(clock_now(), options_.limits.start_timeout);
   for (;;) {
     std::size_t starting = 0;
-    dispatcher_.each_worker([&](const auto& w) { starting += w.status() == worker::state::starting; });
+    dispatcher_.workers().each_worker([&](const auto& w) { starting += w.status() == worker::state::starting; });
     if (start_error_ != 0)
       throw pool_error(make_error_code(errc::worker_start_failed),
                        std::string("fork of a worker failed: ") + std::strerror(start_error_));
@@ -215,7 +216,7 @@ COPROC_LAZY_DEF void process_host::await_first_workers() {
 
 COPROC_LAZY_DEF void process_host::tell_dropped_segments() {
   const auto dropped = segments_->take_dropped();
-  dispatcher_.each_worker([&](auto& w) {
+  dispatcher_.workers().each_worker([&](auto& w) {
     for (const std::uint64_t serial : dropped) w.segments().drop(serial);
     w.segments().unmap_dropped(
         [&](std::uint32_t id) { return effects_.send_order(w, {detail::worker::worker_order::unmap_segment, id, 0}, {}) == 0; });

@@ -7,7 +7,7 @@
 #include <coproc/front/fleet.hpp>
 #include <coproc/front/ledger.hpp>
 #include <coproc/front/pace.hpp>
-#include <coproc/front/waking.hpp>
+#include <coproc/front/wakeups.hpp>
 
 #include <algorithm>
 #include <cstddef>
@@ -25,8 +25,8 @@ public:
     bool none = false; ///< nobody has room
   };
 
-  worker_choice(const fleet& workers, const ledger& books, const waking_state& waking) noexcept
-      : fleet_(workers), ledger_(books), waking_(waking) {}
+  worker_choice(const fleet& workers, const ledger& books, const wakeups& waking, const pace& speed) noexcept
+      : fleet_(workers), ledger_(books), waking_(waking), pace_(speed) {}
 
   COPROC_LAZY bool has_room(const worker& w) const noexcept;
 
@@ -50,7 +50,8 @@ private:
 
   const fleet& fleet_;
   const ledger& ledger_;
-  const waking_state& waking_;
+  const wakeups& waking_;
+  const pace& pace_;
 };
 
 } // namespace coproc::detail::front

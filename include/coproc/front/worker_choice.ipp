@@ -6,11 +6,11 @@
 namespace coproc::detail::front {
 
 COPROC_LAZY_DEF bool worker_choice::has_room(const worker& w) const noexcept {
-  return !w.ring_full() && w.unfinished() < fleet_.pace.depth() && w.takes_work();
+  return !w.ring_full() && w.unfinished() < pace_.depth() && w.takes_work();
 }
 
 COPROC_LAZY_DEF auto worker_choice::choose(time_point now) const noexcept -> answer {
-  const std::size_t queued = fleet_.pace.outruns_front_end() ? 0 : ledger_.queued();
+  const std::size_t queued = pace_.outruns_front_end() ? 0 : ledger_.queued();
   worker* shortest = nullptr;
   std::size_t next_shortest = shm::ring_slots; // of the others
   bool through = false, relievable = false;
@@ -18,20 +18,20 @@ COPROC_LAZY_DEF auto worker_choice::choose(time_point now) const noexcept -> ans
   waking_.each_active([&](auto& w) {
     if (!goes_on(w, now)) return;
     ++going;
-    through = through || fleet_.pace.through_before_wake_up(w.unfinished() + 1 + queued);
+    through = through || pace_.through_before_wake_up(w.unfinished() + 1 + queued);
     relievable = relievable || (w.unfinished() >= 2 && w.unfinished() > w.homebound());
     if (!has_room(w)) return;
     if (shortest != nullptr) next_shortest = std::min(next_shortest, std::max(w.unfinished(), shortest->unfinished()));
     if (shortest == nullptr || w.unfinished() < shortest->unfinished()) shortest = &w;
   });
-  if (shortest != nullptr && fleet_.pace.through_before_wake_up(shortest->unfinished() + 1))
+  if (shortest != nullptr && pace_.through_before_wake_up(shortest->unfinished() + 1))
     return {shortest, room(*shortest, next_shortest), false};
-  if (relievable && (through || (going >= fleet_.limits().usable_cpus && fleet_.pace.is_short()))) return one(shortest);
+  if (relievable && (through || (going >= fleet_.limits().usable_cpus && pace_.is_short()))) return one(shortest);
   return one(any());
 }
 
 COPROC_LAZY_DEF std::size_t worker_choice::room(const worker& w, std::size_t next_shortest) const noexcept {
-  std::size_t n = std::min({fleet_.pace.depth(), fleet_.pace.before_wake_up(), next_shortest + 1}) - w.unfinished();
+  std::size_t n = std::min({pace_.depth(), pace_.before_wake_up(), next_shortest + 1}) - w.unfinished();
   n = std::min<std::size_t>(n, shm::ring_slots - w.load());
   return w.task_limit() == 0 ? n : std::min<std::size_t>(n, w.task_limit() - w.tasks_issued());
 }

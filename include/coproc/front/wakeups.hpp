@@ -21,9 +21,9 @@
 
 namespace coproc::detail::front {
 
-class waking_state {
+class wakeups {
 public:
-  COPROC_LAZY waking_state(fleet& workers, unsigned max_workers);
+  COPROC_LAZY wakeups(fleet& workers, const pace& speed, unsigned max_workers);
 
   // ---- who has something to do
 
@@ -134,6 +134,7 @@ private:
   COPROC_LAZY std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept;
 
   fleet& fleet_;
+  const pace& pace_;
   active_seats active_;
   std::uint64_t arm_epoch_ = 0; // 0: the front end polls
   bool only_idle_ring_ = false;
@@ -143,4 +144,4 @@ private:
 
 } // namespace coproc::detail::front
 
-#include <coproc/front/waking.ipp>
+#include <coproc/front/wakeups.ipp>
