@@ -78,7 +78,7 @@ public:
 private:
   friend detail::array_access;
 
-  std::shared_ptr<const detail::front::lent_memory> memory_;
+  std::shared_ptr<const detail::front::array_memory> memory_;
   std::size_t size_;
 };
 

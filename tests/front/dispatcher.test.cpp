@@ -1109,7 +1109,7 @@ TEST_CASE("all memory that a task's arguments refer to is announced to its worke
   const auto w = b.live_worker(0);
   auto& t = b.task(1, 30);
   for (int i = 0; i != 3; ++i)
-    make_details(t).lent.push_back(std::make_shared<const front::lent_block>(segments->allocate(1000), std::size_t{1000}));
+    make_details(t).arrays.push_back(std::make_shared<const front::array_block>(segments->allocate(1000), std::size_t{1000}));
   t.call.location = front::task_record::inline_and_lent;
   REQUIRE(t.arguments_inline());
   SECTION("at once") {

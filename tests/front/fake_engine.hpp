@@ -23,7 +23,7 @@ namespace front = coproc::detail::front;
 class fake_engine : public front::engine {
 public:
   using record = front::task_record;
-  using memory = std::shared_ptr<const front::lent_memory>;
+  using memory = std::shared_ptr<const front::array_memory>;
 
   /// `context`: the io_context whose plain executor that is.
   explicit fake_engine(net::any_io_executor ex = {}, net::io_context* context = nullptr, std::uint64_t argument_limit = 1 << 20)

@@ -82,13 +82,13 @@ TEST_CASE("a call that could not be encoded leaves no argument memory in its rec
 TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
   record_store store(nullptr);
   auto segments = std::make_shared<shm::segment_pool>();
-  auto mine = std::make_shared<const lent_block>(segments->allocate(1000), std::size_t{1000});
+  auto mine = std::make_shared<const array_block>(segments->allocate(1000), std::size_t{1000});
   const std::byte* const where = mine->data;
   for (int i = 0; i != 3; ++i) {
     task_record& t = store.acquire();
     CHECK(!t.needs_segments());
     t.call.location = task_record::inline_and_lent;
-    for (int n = 0; n != 2; ++n) make_details(t).lent.push_back(mine);
+    for (int n = 0; n != 2; ++n) make_details(t).arrays.push_back(mine);
     CHECK(t.needs_segments());
     CHECK(t.arguments_inline());
     CHECK(mine.use_count() == 3);
@@ -98,7 +98,7 @@ TEST_CASE("recycling lets go of lent memory, which its other owners keep") {
   CHECK(segments->allocate(1000).data() != where);
   task_record& t = store.acquire();
   t.call.location = task_record::inline_and_lent;
-  make_details(t).lent.push_back(std::move(mine));
+  make_details(t).arrays.push_back(std::move(mine));
   store.recycle(t);
   CHECK(segments->allocate(1000).data() == where);
 }

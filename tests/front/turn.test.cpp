@@ -46,8 +46,8 @@ constexpr turn::findings outstanding{.busy = true}, nothing{};
 turn::number begin(turn& t) {
   t.posted();
   const auto me = t.begin();
-  t.look_soon();
-  CHECK(t.looks(noon, 0));
+  t.check_soon();
+  CHECK(t.check_is_due(noon, 0));
   return me;
 }
 
@@ -75,10 +75,10 @@ TEST_CASE("the token becomes idle when nothing is outstanding, and not before so
   turn t;
   t.posted();
   t.begin();
-  CHECK_FALSE(t.looks(noon, 1)); // not in the first round
+  CHECK_FALSE(t.check_is_due(noon, 1)); // not in the first round
   CHECK(t.after_round(nothing) == step::round);
   CHECK_FALSE(t.needs_post());
-  CHECK(t.looks(noon, 0));
+  CHECK(t.check_is_due(noon, 0));
   CHECK(t.after_round(nothing) == step::idle);
   CHECK(t.needs_post());
 }
@@ -113,20 +113,20 @@ TEST_CASE("a change interrupts a pending wait if it cannot wait for it, and othe
   CHECK(t.changed(true) == answer::guard); // the wait is interrupted once
   t.woken(noon + 1h);
   t.begin();
-  CHECK(t.looks(noon + 1h, 0)); // it was woken for something
+  CHECK(t.check_is_due(noon + 1h, 0)); // it was woken for something
 }
 
-TEST_CASE("looks wait for results, for a while") {
+TEST_CASE("checks of descriptors and deadlines wait for results, for a while") {
   turn t;
   begin(t);
-  CHECK_FALSE(t.looks(noon + 49us, 0));
-  CHECK_FALSE(t.looks(noon + 51us, 3));
-  CHECK_FALSE(t.looks(noon + 99us, 3));
-  CHECK(t.looks(noon + 100us, 3));
-  CHECK_FALSE(t.looks(noon + 149us, 0));
-  CHECK(t.looks(noon + 150us, 0));
-  t.look_soon();
-  CHECK(t.looks(noon + 151us, 3));
+  CHECK_FALSE(t.check_is_due(noon + 49us, 0));
+  CHECK_FALSE(t.check_is_due(noon + 51us, 3));
+  CHECK_FALSE(t.check_is_due(noon + 99us, 3));
+  CHECK(t.check_is_due(noon + 100us, 3));
+  CHECK_FALSE(t.check_is_due(noon + 149us, 0));
+  CHECK(t.check_is_due(noon + 150us, 0));
+  t.check_soon();
+  CHECK(t.check_is_due(noon + 151us, 3));
 }
 
 TEST_CASE("a turn that could not be posted is owed: to the next change, or to the guard's timer") {

@@ -73,7 +73,7 @@ using decoder = void (*)(front::task_record&);
 template <class R>
 void decode_as(front::task_record& t) {
   try {
-    front::loaned_views far(t);
+    front::viewed_memory far(t);
     if constexpr (std::is_void_v<R>)
       coproc::detail::decode_result<R>(result_bytes(t), &far);
     else

@@ -29,8 +29,8 @@ class shutdown_gate;
 namespace front {
 
 /// Argument memory that belongs to no task: what an argument_array is made of. Destroying it gives the memory back.
-struct lent_memory {
-  virtual ~lent_memory() = default;
+struct array_memory {
+  virtual ~array_memory() = default;
 
   std::byte* data = nullptr;
   std::uint64_t place = 0;      ///< what a worker finds it by
@@ -79,7 +79,7 @@ public:
   /// The arguments are complete; they may lie anywhere.
   virtual void seal_arguments(task_record& t, writer& w) = 0;
   /// The task shares this memory from now on.
-  virtual void keep(task_record& t, const std::shared_ptr<const lent_memory>& memory) = 0;
+  virtual void keep(task_record& t, const std::shared_ptr<const array_memory>& memory) = 0;
 
   /// Hands a record with its handler over. Never completes it inline.
   /// \par Errors  std::bad_alloc, pool_error(pool_closed): then nothing has happened, and the record is still the caller's
@@ -105,7 +105,7 @@ public:
   // ---- memory
 
   /// Room for `count` elements. \par Errors  pool_error
-  virtual std::shared_ptr<const lent_memory> lend(std::size_t count, std::size_t element_bytes) const = 0;
+  virtual std::shared_ptr<const array_memory> lend(std::size_t count, std::size_t element_bytes) const = 0;
   virtual const void* memory_owner() const noexcept = 0;
 
   virtual cold_part& make_cold(task_record& t) noexcept = 0;

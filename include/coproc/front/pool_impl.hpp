@@ -5,6 +5,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/front/arguments.hpp>
 #include <coproc/front/engine.hpp>
 #include <coproc/front/failure.hpp>
 #include <coproc/front/handler_memory.hpp>
@@ -36,8 +37,10 @@ COPROC_LAZY_CLASS class pool_impl final : public engine, public shutdown_listene
 public:
 
   pool_impl(const net::any_io_executor& ex, const resolved_options& options)
-      : engine(std::min(options.max_payload, options.limits.max_queue_bytes), ex), options_(options), host_(options, tasks_),
-        tasks_(options.limits, host_.kernel()), idle_(host_, tasks_.waking(), options.worker.spin_limit, options.worker.busy_poll) {
+      : engine(arguments::limit(options.max_payload, options.limits.max_queue_bytes), ex), options_(options),
+        host_(options, tasks_), arguments_(host_.segments(), options.max_payload, options.limits.max_queue_bytes),
+        tasks_(options.limits, host_.kernel()),
+        idle_(host_, tasks_.waking(), options.worker.spin_limit, options.worker.busy_poll) {
     try {
       wait_.emplace(ex);
       guard_.emplace(ex);
@@ -87,49 +90,10 @@ public:
     return t;
   }
 
-  [[noreturn]] void refuse_arguments(std::uint64_t bytes) const override {
-    const bool payload = bytes > options_.max_payload;
-    throw pool_error(make_error_code(errc::payload_too_large),
-                     "the arguments of this call take more than the " +
-                         std::to_string(payload ? options_.max_payload : options_.limits.max_queue_bytes) +
-                         " bytes of pool_options::" + (payload ? "max_payload" : "max_queue_bytes"));
-  }
-
-  void grow_arguments(task_record& t, writer& w, std::size_t more_bytes) override {
-    if (more_bytes > argument_limit_ || w.size() > argument_limit_ - more_bytes)
-      refuse_arguments(w.size() + std::min(more_bytes, ~std::size_t{0} - w.size()));
-    task_details& d = make_details(t);
-    if (w.size() + more_bytes <= sizeof d.bytes) {
-      std::memcpy(d.bytes, w.data(), w.size());
-      return w.rebase(d.bytes, sizeof d.bytes);
-    }
-    shm::argument_block block = host_.segments()->allocate(w.size() + more_bytes);
-    std::memcpy(block.data(), w.data(), w.size());
-    d.block = std::move(block);
-    t.encumbered = true;
-    w.rebase(d.block.data(), d.block.capacity());
-  }
-
-  void seal_arguments(task_record& t, writer& w) override {
-    if (w.size() > argument_limit_) refuse_arguments(w.size());
-    t.call.length = w.size();
-    task_details& d = make_details(t);
-    if (d.block && w.data() == d.block.data()) {
-      d.block.set_used(w.size());
-      t.call.location = shm::packed_location{d.block.owner().id(), d.block.offset()}.pack();
-    } else if (w.data() != t.bytes && w.size() <= sizeof t.bytes) { // it was rewound after it had grown
-      std::memcpy(t.bytes, w.data(), w.size());
-    }
-  }
-
-  void keep(task_record& t, const std::shared_ptr<const lent_memory>& memory) override {
-    if (memory->owner != host_.segments().get())
-      throw std::invalid_argument(
-          "coproc: this argument_array was made for another pool, whose workers alone can map it: make it for the pool of "
-          "this call, or pass a std::span of it, which is copied");
-    t.call.location = task_record::inline_and_lent;
-    make_details(t).lent.push_back(memory);
-  }
+  [[noreturn]] void refuse_arguments(std::uint64_t bytes) const override { throw arguments_.too_large(bytes); }
+  void grow_arguments(task_record& t, writer& w, std::size_t more_bytes) override { arguments_.grow(t, w, more_bytes); }
+  void seal_arguments(task_record& t, writer& w) override { arguments_.seal(t, w); }
+  void keep(task_record& t, const std::shared_ptr<const array_memory>& memory) override { arguments_.keep(t, memory); }
 
   void recycle(task_record& t) noexcept override { records_.recycle(t); }
 
@@ -148,19 +112,12 @@ public:
 
   // ---- memory
 
-  std::shared_ptr<const lent_memory> lend(std::size_t count, std::size_t element_bytes) const override {
+  std::shared_ptr<const array_memory> lend(std::size_t count, std::size_t element_bytes) const override {
     expect_own_process();
-    if (count > options_.max_payload / element_bytes)
-      throw pool_error(make_error_code(errc::payload_too_large),
-                       "an argument_array of " + std::to_string(count) + " elements takes more than the " +
-                           std::to_string(options_.max_payload) + " bytes of pool_options::max_payload");
-    const std::size_t bytes = count * element_bytes;
-    return std::make_shared<const lent_block>(host_.segments()->allocate(bytes), bytes);
+    return arguments_.lend(count, element_bytes);
   }
-
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return host_.segments(); }
-
-  const void* memory_owner() const noexcept override { return host_.segments().get(); }
+  const void* memory_owner() const noexcept override { return arguments_.owner(); }
 
   // ---- tasks
 
@@ -212,7 +169,7 @@ public:
     const auto now = clock_now();
     tasks_.shut_down(after(now, drain_for), now);
     after_change(now, wakes);
-    turn_.look_soon();
+    turn_.check_soon();
   }
 
   std::shared_ptr<shutdown_gate> gate() override {
@@ -299,7 +256,7 @@ private:
     const auto now = clock_now();
     make(tasks_, now);
     after_change(now, wakes);
-    turn_.look_soon();
+    turn_.check_soon();
   }
 
   // Before a change: the turn that sees to it waits for the mutex. Where there is no memory to post it, nothing has changed. (On a
@@ -449,10 +406,10 @@ private:
     turn::findings found;
     found.left_some = r.left_some;
     found.moved = r.left_some ? 0 : tasks_.drain(turn::tasks_per_turn, now);
-    if (turn_.looks(now, found.moved)) {
+    if (turn_.check_is_due(now, found.moved)) {
       tasks_.waking().publish_cpu(os::current_cpu());
       host_.clear_graveyard();
-      host_.look(now);
+      host_.take_events(now);
       host_.tick(now);
     }
     tasks_.pump(now);
@@ -638,6 +595,7 @@ private:
   std::shared_ptr<trace_sink> sink_;
   std::optional<net::steady_timer> guard_;
   process_host host_;
+  const arguments arguments_; // not under the mutex
   dispatcher tasks_;
   idle_strategy<process_host, wakeups> idle_;
   shutdown_service::registration registration_;

@@ -34,7 +34,7 @@ public:
 
   const std::shared_ptr<shm::segment_pool>& segments() const noexcept { return segments_; }
 
-  /// Becomes readable when look() has something to see.
+  /// Becomes readable when take_events() has something to see.
   int wait_fd() const noexcept { return epoll_.fd(); }
 
   /// Starts the fork server and the first workers, and waits until they live. Throws with everything rolled back.
@@ -43,7 +43,7 @@ public:
   // ---- events
 
   /// Sees to what the epoll reports.
-  COPROC_LAZY void look(time_point now);
+  COPROC_LAZY void take_events(time_point now);
 
   COPROC_LAZY void tick(time_point now) noexcept;
 

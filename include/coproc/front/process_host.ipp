@@ -30,7 +30,7 @@ COPROC_LAZY_DEF void process_host::launch() {
   await_first_workers();
 }
 
-COPROC_LAZY_DEF void process_host::look(time_point now) {
+COPROC_LAZY_DEF void process_host::take_events(time_point now) {
   std::array<epoll_event, 64> buffer;
   for (;;) {
     const auto events = epoll_.wait(buffer, 0);

@@ -60,9 +60,9 @@ void post_result(Completion&& c, std::exception_ptr e, Value&&... value) {
 }
 
 /// The memory of the worker that a result views. A loan is taken with the first view, and shared by all.
-class loaned_views final : public far_memory {
+class viewed_memory final : public far_memory {
 public:
-  explicit loaned_views(task_record& t) noexcept : task_(t) {}
+  explicit viewed_memory(task_record& t) noexcept : task_(t) {}
 
   std::shared_ptr<const std::byte> borrow(std::uint64_t place, std::uint64_t bytes) override {
     return task_.home->borrow(task_, loan_, place, bytes);
@@ -91,7 +91,7 @@ struct task_result {
       return;
     }
     try {
-      loaned_views views(t);
+      viewed_memory views(t);
       if constexpr (std::is_void_v<R>)
         decode_result<R>(result_bytes(t));
       else

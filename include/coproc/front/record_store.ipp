@@ -51,7 +51,7 @@ COPROC_LAZY_DEF void record_store::unburden(task_record& t) noexcept {
   }
   if (std::exchange(t.call.location, 0) != 0) {
     cold.block.reset();
-    cold.lent.clear();
+    cold.arrays.clear();
   }
   if (t.special) {
     t.special = false;

@@ -91,8 +91,8 @@ COPROC_LAZY_DEF void scheduler::hand_over(worker& w, task_record& t, time_point 
 COPROC_LAZY_DEF int scheduler::send_segments(worker& w, task_record& t) noexcept {
   const task_details& cold = details(t);
   int error = cold.block ? effects_.send_segment(w, cold.block) : 0;
-  for (const auto& lent : cold.lent)
-    if (error == 0) error = effects_.send_segment(w, static_cast<const lent_block&>(*lent).block());
+  for (const auto& array : cold.arrays)
+    if (error == 0) error = effects_.send_segment(w, static_cast<const array_block&>(*array).block());
   return error;
 }
 

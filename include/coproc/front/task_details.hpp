@@ -18,18 +18,18 @@ namespace coproc::detail::front {
 struct worker_memory;
 
 /// Argument memory that an argument_array, and the tasks which have it as an argument, share.
-class lent_block final : public lent_memory {
+class array_block final : public array_memory {
 public:
   /// The first `bytes` of the block are what will be written.
-  lent_block(shm::argument_block block, std::size_t bytes) noexcept : block_(std::move(block)) {
+  array_block(shm::argument_block block, std::size_t bytes) noexcept : block_(std::move(block)) {
     block_.set_used(bytes);
     data = block_.data();
     place = shm::packed_location{block_.owner().id(), block_.offset()}.pack();
     owner = block_.pool();
   }
-  lent_block(const lent_block&) = delete;
-  lent_block& operator=(const lent_block&) = delete;
-  ~lent_block() override {
+  array_block(const array_block&) = delete;
+  array_block& operator=(const array_block&) = delete;
+  ~array_block() override {
     // A forked copy does not map the segment, and may find the segment pool locked for ever: leaked there on purpose.
     if (!process_.is_own()) static_cast<void>(new shm::argument_block(std::move(block_)));
   }
@@ -73,7 +73,7 @@ struct task_details final : cold_part {
   bool soft_expired = false;                    // the stop token was raised at its soft_timeout
   std::uint32_t retries = 0;
   shm::argument_block block;                    // arguments too large for a slot: call.location
-  std::vector<std::shared_ptr<const lent_memory>> lent; // what the arguments refer to; emptied when recycled, with its capacity
+  std::vector<std::shared_ptr<const array_memory>> arrays; // what the arguments refer to; emptied when recycled, with its capacity
   task_terms terms;
   expiry_node expiry;                           // in the heap unless its time is max()
 };

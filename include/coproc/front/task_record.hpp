@@ -93,7 +93,7 @@ struct alignas(64) task_record {
   alignas(std::max_align_t) std::byte near_handler[near_bytes];
   std::byte bytes[near_bytes];                  // arguments, until such a result is copied over them
 
-  /// The location of inline arguments with lent memory: its tag is 0, so a worker finds them inline all the same.
+  /// The location of inline arguments with argument_arrays: its tag is 0, so a worker finds them inline all the same.
   static constexpr std::uint64_t inline_and_lent = shm::packed_location{0, 1}.pack();
 
   task_record() = default;
@@ -130,7 +130,7 @@ struct alignas(64) task_record {
     return {length <= near_bytes ? bytes : cold().bytes, length};
   }
   bool arguments_inline() const noexcept { return shm::packed_location::unpack(call.location).tag == 0; }
-  /// Must be mapped before the worker runs it: a block or lent memory. Tells without a look at these, which are far away.
+  /// Must be mapped before the worker runs it: a block or an argument_array. Tells without a look at these, which are far away.
   bool needs_segments() const noexcept { return call.location != 0; }
 };
 static_assert(sizeof(task_record) == 3 * 64);

@@ -37,7 +37,7 @@ public:
 
   /// What a turn does next.
   enum class step {
-    round,   ///< drains, dispatches, looks
+    round,   ///< drains, dispatches, checks
     deliver, ///< calls handlers, without the mutex
     attend,  ///< makes workers and tells observers, without the mutex
     spin,    ///< looks at heads for a while, without the mutex
@@ -93,8 +93,8 @@ public:
   /// After a change. `urgent`: a turn must see to it, even if no worker says anything.
   COPROC_LAZY answer changed(bool urgent) noexcept;
 
-  /// The next round looks at descriptors and deadlines.
-  void look_soon() noexcept { look_at_ = {}; }
+  /// The next round checks descriptors and deadlines.
+  void check_soon() noexcept { check_at_ = {}; }
 
   // ---- a turn
 
@@ -105,9 +105,9 @@ public:
   /// The wait is over, for whatever reason.
   COPROC_LAZY void woken(time_point now) noexcept;
 
-  /// In a round at `now` that has drained so much: is it time to look at descriptors and deadlines? Results first: whoever
-  /// waits for one needs not wait for the system calls of a look. But not for long.
-  COPROC_LAZY bool looks(time_point now, std::size_t moved) noexcept;
+  /// In a round at `now` that has drained so much: is it time to check descriptors and deadlines? Results first: whoever
+  /// waits for one needs not wait for the system calls of a check. But not for long.
+  COPROC_LAZY bool check_is_due(time_point now, std::size_t moved) noexcept;
 
   struct findings {
     std::size_t moved = 0; ///< entries of rings
@@ -166,7 +166,7 @@ public:
 
 private:
   static constexpr std::chrono::microseconds turn_limit{20};
-  static constexpr std::chrono::microseconds look_period{50};
+  static constexpr std::chrono::microseconds check_period{50};
   static constexpr std::chrono::microseconds deliver_limit{100};
 
   enum class token : std::uint8_t { idle, polling, owed, armed };
@@ -180,15 +180,15 @@ private:
   COPROC_LAZY bool take_over_if_stuck(bool whole_period) noexcept;
 
   token token_ = token::idle;
-  bool looked_ = false;  // since the pool was idle
+  bool checked_ = false; // since the pool was idle
   bool guarded_ = false; // the timer has a handler
-  time_point time_{}, look_at_{};
+  time_point time_{}, check_at_{};
 
   // Written under the pool's mutex; where a turn loses the token, under the lock, too, so that it claims nothing any more.
   std::atomic<number> holder_{0};
   os::spin_lock lock_; // may be locked while the pool's mutex is held; guards all below, but see add()
   task_list list_;
-  std::uint64_t claims_ = 0, claims_at_last_look_ = 0;
+  std::uint64_t claims_ = 0, claims_at_last_period_ = 0;
   bool in_handler_ = false; // the holder is, or last was, calling one; cleared by the holder, under the pool's mutex
 };
 

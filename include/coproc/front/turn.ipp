@@ -7,8 +7,8 @@ namespace coproc::detail::front {
 
 COPROC_LAZY_DEF void turn::posted() noexcept {
   if (token_ == token::idle) {
-    looked_ = false;
-    look_at_ = time_point::max(); // what happened while all was idle is seen after the first round, or by the wait
+    checked_ = false;
+    check_at_ = time_point::max(); // what happened while all was idle is seen after the first round, or by the wait
   }
   token_ = token::polling;
 }
@@ -27,14 +27,14 @@ COPROC_LAZY_DEF auto turn::changed(bool urgent) noexcept -> answer {
 
 COPROC_LAZY_DEF void turn::woken(time_point now) noexcept {
   token_ = token::polling;
-  look_at_ = now;
+  check_at_ = now;
 }
 
-COPROC_LAZY_DEF bool turn::looks(time_point now, std::size_t moved) noexcept {
-  if (look_at_ == time_point::max()) look_at_ = now + look_period;
-  if (now < look_at_ || (moved != 0 && now - look_at_ < look_period)) return false;
-  look_at_ = now + look_period;
-  return looked_ = true;
+COPROC_LAZY_DEF bool turn::check_is_due(time_point now, std::size_t moved) noexcept {
+  if (check_at_ == time_point::max()) check_at_ = now + check_period;
+  if (now < check_at_ || (moved != 0 && now - check_at_ < check_period)) return false;
+  check_at_ = now + check_period;
+  return checked_ = true;
 }
 
 COPROC_LAZY_DEF auto turn::after_round(const findings& found) noexcept -> step {
@@ -43,8 +43,8 @@ COPROC_LAZY_DEF auto turn::after_round(const findings& found) noexcept -> step {
     return step::attend;
   }
   if (found.ended != 0 || found.moved != 0 || found.left_some) return step::deliver;
-  if (!found.busy && !looked_) { // a death may have been waiting to be seen, and nobody else is
-    look_soon();
+  if (!found.busy && !checked_) { // a death may have been waiting to be seen, and nobody else is
+    check_soon();
     return step::round;
   }
   // The next turn has no number yet, and the spinner looks at memory without the mutex: nobody may take over meanwhile.
@@ -75,18 +75,18 @@ COPROC_LAZY_DEF auto turn::guard_fired(bool whole_period) noexcept -> guard_answ
   guarded_ = false;
   if (token_ == token::owed) {
     token_ = token::polling;
-    look_soon();
+    check_soon();
     return guard_answer::take_over;
   }
   if (token_ != token::polling) return guard_answer::nothing;
   if (!take_over_if_stuck(whole_period)) return guard_answer::guard;
-  look_soon();
+  check_soon();
   return guard_answer::take_over;
 }
 
 COPROC_LAZY_DEF bool turn::take_over_if_stuck(bool whole_period) noexcept {
   const std::lock_guard lock(lock_);
-  const bool same = std::exchange(claims_at_last_look_, claims_) == claims_;
+  const bool same = std::exchange(claims_at_last_period_, claims_) == claims_;
   if (!same || !whole_period || !in_handler_) return false;
   in_handler_ = false;
   add_one(); // the turn that takes over goes one further; nobody else is called that

@@ -38,7 +38,7 @@ public:
 
   template <class R>
   R decode() {
-    front::loaned_views views(t);
+    front::viewed_memory views(t);
     return coproc::detail::decode_result<R>({bytes_, pen_.size()}, &views);
   }
   template <class R>
@@ -153,7 +153,7 @@ TEST_CASE("and so are those in the result of a task that needed no memory but it
   bench b;
   b.refer(0, 1);
   front::task_record& plain = b.engine.records.acquire();
-  front::loaned_views views(plain);
+  front::viewed_memory views(plain);
   CHECK_THROWS_AS((coproc::detail::decode_result<numbers>({b.pen().data(), b.pen().size()}, &views)), bad_payload);
   b.engine.recycle(plain);
   b.recycle();
