@@ -17,18 +17,6 @@ using names = std::vector<std::uint64_t>;
 using signals = std::vector<recorded_effects::signalled>;
 using record_state = front::worker::state;
 
-namespace {
-
-std::vector<std::uint64_t> run_all(pool_bench& b, std::uint64_t incarnation) {
-  names order;
-  for (;;) {
-    while (const auto name = b.worker(incarnation).run_one()) order.push_back(*name);
-    if (b.turn() == 0) return order;
-  }
-}
-
-} // namespace
-
 // ---- admission ----
 
 TEST_CASE("accepted tasks never exceed max_queue, and the rest enter in order") {
@@ -63,7 +51,7 @@ TEST_CASE("accepted bytes never exceed max_queue_bytes, and small tasks do not o
   b.turn();
   CHECK(b.d.books().accepted() == 2);
   CHECK(b.d.books().accepted_bytes() == 42);
-  CHECK(run_all(b, w) == names{2, 3});
+  CHECK(b.run_all(w) == names{2, 3});
   CHECK(b.d.books().accepted_bytes() == 0);
 }
 
@@ -101,9 +89,9 @@ TEST_CASE("one worker runs tasks in the order of their submission, however often
     b.submit(i);
     submitted.push_back(i);
     if (i % 7 == 0)
-      for (const auto name : run_all(b, w)) ran.push_back(name);
+      for (const auto name : b.run_all(w)) ran.push_back(name);
   }
-  for (const auto name : run_all(b, w)) ran.push_back(name);
+  for (const auto name : b.run_all(w)) ran.push_back(name);
   CHECK(ran == submitted);
   CHECK(b.completed_as(verdict::value) == submitted);
 }
@@ -156,7 +144,7 @@ TEST_CASE("a task that waits, is queued or not begun is withdrawn by any cancell
     b.submit(3);
     CHECK(b.completed_as(verdict::aborted) == names{2});
     CHECK(b.d.outstanding() == 2);
-    CHECK(run_all(b, w) == names{1, 3});
+    CHECK(b.run_all(w) == names{1, 3});
     CHECK(b.record(w).load() == 0);
     CHECK(b.effects.signals.empty());
   }
@@ -213,7 +201,7 @@ TEST_CASE("a finished task ignores cancellation, before and after it was drained
   REQUIRE(&again == &t);
   b.d.cancel(t, ticket, cancel_strength::terminal, b.now);
   CHECK(b.completed().empty());
-  CHECK(run_all(b, w) == names{2});
+  CHECK(b.run_all(w) == names{2});
   CHECK(b.effects.signals.empty());
 }
 
@@ -231,7 +219,7 @@ TEST_CASE("rule K: before the signal, what lies behind the target moves to other
   b.cancel(target);
   b.submit(4);
   CHECK(b.effects.signals == signals{{first, SIGTERM}});
-  CHECK(run_all(b, second) == names{2, 3, 4});
+  CHECK(b.run_all(second) == names{2, 3, 4});
   CHECK_FALSE(b.worker(first).mailbox().at(1).state.load() == shm::pack(1, shm::slot_state::ready));
   CHECK(b.completed_as(verdict::value) == names{2, 3, 4});
   b.exited(first, SIGTERM);
@@ -248,7 +236,7 @@ TEST_CASE("rule K: a target that has finished meanwhile spares its worker, and w
   b.cancel(target);
   CHECK(b.effects.signals.empty());
   CHECK(b.record(w).status() == record_state::live);
-  CHECK(run_all(b, w) == names{2, 3});
+  CHECK(b.run_all(w) == names{2, 3});
   CHECK(b.completed_as(verdict::value) == names{1, 2, 3});
 }
 
@@ -283,7 +271,7 @@ TEST_CASE("a worker that got SIGTERM takes no more work, and SIGKILL follows aft
   CHECK(b.completed_as(verdict::aborted) == names{1});
   REQUIRE(b.start_requested() == 1);
   b.turn();
-  CHECK(run_all(b, b.incarnations) == names{2});
+  CHECK(b.run_all(b.incarnations) == names{2});
 }
 
 TEST_CASE("a result that was published before the signal took effect counts") {
@@ -423,7 +411,7 @@ TEST_CASE("rule D: the killed task gets task_timeout, the one behind it another 
   CHECK(b.completed_as(verdict::task_timeout) == names{1});
   b.start_requested();
   b.turn();
-  CHECK(run_all(b, b.incarnations) == names{2});
+  CHECK(b.run_all(b.incarnations) == names{2});
 }
 
 TEST_CASE("rule D: a head that was not even begun moves on, and its stalled worker rests until it moves") {
@@ -439,7 +427,7 @@ TEST_CASE("rule D: a head that was not even begun moves on, and its stalled work
   b.submit(3);
   const auto other = b.live_worker(1);
   b.turn();
-  CHECK(run_all(b, other) == names{1, 2, 3});
+  CHECK(b.run_all(other) == names{1, 2, 3});
 
   SECTION("it moves: it works again") {
     CHECK_FALSE(b.worker(stalled).begin()); // acknowledges
@@ -523,7 +511,7 @@ TEST_CASE("a death costs exactly the running task, whatever the ring holds") {
   REQUIRE(b.start_requested() == 1);
   b.submit(++name);
   moved.push_back(name);
-  CHECK(run_all(b, b.incarnations) == moved); // in their old order, before the newcomer
+  CHECK(b.run_all(b.incarnations) == moved); // in their old order, before the newcomer
   CHECK(b.d.outstanding() == 0);
 }
 
@@ -537,7 +525,7 @@ TEST_CASE("a task that moves keeps its place before those that were queued behin
     b.exited(w);
     b.start_requested();
     b.turn();
-    CHECK(run_all(b, b.incarnations) == all);
+    CHECK(b.run_all(b.incarnations) == all);
   }
   SECTION("because its worker is killed for another task") {
     b.worker(w).begin();
@@ -546,7 +534,7 @@ TEST_CASE("a task that moves keeps its place before those that were queued behin
     b.start_requested();
     b.turn();
     all.erase(all.begin());
-    CHECK(run_all(b, b.incarnations) == all);
+    CHECK(b.run_all(b.incarnations) == all);
   }
 }
 
@@ -595,7 +583,7 @@ TEST_CASE("a dead worker is replaced at once, before its exit status is known") 
   b.pidfd_fires(w);
   REQUIRE(b.start_requested() == 1);
   b.turn();
-  CHECK(run_all(b, b.incarnations) == names{2});
+  CHECK(b.run_all(b.incarnations) == names{2});
   CHECK(b.completed_as(verdict::value) == names{2});
 }
 
@@ -646,7 +634,7 @@ TEST_CASE("a worker that writes an impossible word is killed, and all it was iss
     }
     b.start_requested();
     b.turn();
-    REQUIRE(run_all(b, b.incarnations) == names{3});
+    REQUIRE(b.run_all(b.incarnations) == names{3});
   }
 }
 
@@ -915,7 +903,7 @@ TEST_CASE("a pool with a live worker does not fail for want of another") {
   }
   CHECK_FALSE(b.d.books().failed());
   b.submit(1);
-  CHECK(run_all(b, w) == names{1});
+  CHECK(b.run_all(w) == names{1});
 }
 
 TEST_CASE("a worker that dies before it is initialised counts as a failed start, a killed one does not") {
@@ -959,317 +947,12 @@ TEST_CASE(
   b.d.workers().each_process([&](front::worker&) { ++processes; });
   CHECK(processes == 2);
   b.submit(2);
-  CHECK(run_all(b, fresh) == names{2});
+  CHECK(b.run_all(fresh) == names{2});
   b.pidfd_fires(w);
   b.exited(w);
   CHECK(b.effects.retired.size() == 1);
   CHECK(b.effects.starts.empty());
   CHECK(b.completed_as(verdict::value) == names{2});
-}
-
-// ---- load ----
-
-TEST_CASE("tasks behind a long one move to a worker that has nothing to do") {
-  pool_bench b({.max_workers = 2});
-  const auto busy = b.live_worker(0);
-  for (std::uint64_t i = 1; i != 4; ++i) b.submit(i);
-  REQUIRE(b.worker(busy).begin());
-  const auto idle = b.live_worker(1);
-  b.turn();
-  CHECK(b.record(idle).load() == 0); // not yet: a wake-up costs more than a short task
-  CHECK(b.d.next_deadline() < b.now + 1ms);
-  b.advance(1ms);
-  CHECK(b.record(idle).unfinished() == 1);
-  b.worker(idle).run_one();
-  b.turn();
-  CHECK(b.record(idle).unfinished() == 1);
-  CHECK(run_all(b, idle) == names{3});
-  b.worker(busy).finish();
-  b.turn();
-  CHECK(b.completed_as(verdict::value) == names{2, 3, 1});
-}
-
-TEST_CASE("nothing moves while every worker is busy, and no timer runs for it") {
-  pool_bench b({.max_workers = 2});
-  const auto first = b.live_worker(0), second = b.live_worker(1);
-  for (std::uint64_t i = 0; i != 6; ++i) b.submit(i);
-  b.worker(first).begin();
-  b.worker(second).begin();
-  b.advance(1s);
-  CHECK(b.d.next_deadline() == os::time_point::max());
-  CHECK(b.record(first).unfinished() == 3);
-  CHECK(b.record(second).unfinished() == 3);
-}
-
-TEST_CASE("a ring is filled to about one wake-up's worth of work") {
-  pool_bench b;
-  const auto w = b.live_worker(0);
-  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
-  CHECK(b.record(w).load() < 10); // as long as nothing is known
-  run_all(b, w);                  // in no time, says the clock
-  b.completed();
-  b.teach(w);
-  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
-  CHECK(b.record(w).load() == shm::ring_slots);
-  b.worker(w).reported_run_ns = 10'000'000;
-  for (int i = 0; i != 300; ++i) {
-    b.worker(w).begin();
-    b.now += 10ms;
-    b.worker(w).finish();
-    b.turn();
-  }
-  b.turn();
-  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
-  CHECK(b.record(w).load() == 1);
-}
-
-TEST_CASE("nobody is woken while a worker that is awake will be through before") {
-  pool_bench b({.max_workers = 2, .max_queue = 1000});
-  const auto awake = b.live_worker(0);
-  b.teach(awake);
-  const auto asleep = b.sleeping_worker(1);
-  for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
-  CHECK(b.record(awake).load() == shm::ring_slots);
-  CHECK(b.record(asleep).load() == 0);
-
-  SECTION("the rest follows as it goes on") {
-    CHECK(run_all(b, awake).size() == 100);
-    CHECK(b.record(asleep).tasks_issued() == 0);
-  }
-  SECTION("a head that runs for longer than thought wakes somebody, and others get what is behind it") {
-    REQUIRE(b.worker(awake).begin());
-    b.advance(100us);
-    CHECK(b.record(asleep).load() == 100 - shm::ring_slots);
-    CHECK(run_all(b, asleep).size() == 36);
-    CHECK(b.d.next_deadline() <= b.now + 1ms);
-    b.advance(1ms);
-    CHECK(run_all(b, asleep).size() != 0);
-  }
-  SECTION("so does a worker that does not begin its head") {
-    b.advance(100us); // it may only just be waking up
-    CHECK(b.record(asleep).load() == 0);
-    CHECK(b.d.next_deadline() <= b.now + 1ms);
-    b.advance(1ms);
-    CHECK(b.record(asleep).load() != 0);
-  }
-  SECTION("one that has finished its head goes on, however late the front end looks") {
-    b.worker(awake).run_one();
-    b.now += 10ms;
-    b.submit(100);
-    CHECK(b.record(asleep).load() == 0);
-  }
-}
-
-TEST_CASE("a long queue of tasks that take longer than the front end's part wakes another worker") {
-  pool_bench b({.max_workers = 2, .max_queue = 1000});
-  const auto awake = b.live_worker(0);
-  b.advance(1s);
-  b.teach(awake, 300);
-  const auto asleep = b.sleeping_worker(1);
-  for (std::uint64_t i = 0; i != 70; ++i) b.submit(i);
-  CHECK(b.record(asleep).load() == 0); // 70 * 300 ns
-  for (std::uint64_t i = 70; i != 120; ++i) b.submit(i);
-  CHECK(b.record(asleep).load() != 0);
-}
-
-TEST_CASE("short tasks wake no more workers than there are CPUs, as long as those that are awake go on") {
-  pool_bench b({.max_workers = 3, .max_queue = 1000, .usable_cpus = 2});
-  const auto first = b.live_worker(0);
-  b.advance(1s);
-  b.teach(first, 10'000);
-  const auto second = b.live_worker(1), third = b.sleeping_worker(2);
-  for (std::uint64_t i = 0; i != 150; ++i) b.submit(i);
-  CHECK(b.record(first).load() == 49);
-  CHECK(b.record(second).load() == 49);
-  CHECK(b.record(third).load() == 0);
-  REQUIRE(b.worker(second).begin());
-  b.advance(100us);
-  CHECK(b.record(third).load() != 0);
-}
-
-TEST_CASE("tasks that must run in one worker do not keep others waiting for it") {
-  pool_bench b({.max_workers = 2, .max_queue = 1000});
-  const auto home = b.live_worker(0);
-  b.teach(home);
-  const auto other = b.sleeping_worker(1);
-  for (std::uint64_t i = 0; i != shm::ring_slots; ++i) {
-    auto& t = b.task(i);
-    t.special = true;
-    make_details(t).terms.home = 0;
-    b.submit(t);
-  }
-  REQUIRE(b.record(home).homebound() == shm::ring_slots);
-  b.submit(100);
-  CHECK(b.record(other).load() == 1);
-}
-
-TEST_CASE("all memory that a task's arguments refer to is announced to its worker before the task is published") {
-  pool_bench b;
-  auto segments = std::make_shared<shm::segment_pool>();
-  const auto w = b.live_worker(0);
-  auto& t = b.task(1, 30);
-  for (int i = 0; i != 3; ++i)
-    make_details(t).arrays.push_back(std::make_shared<const front::array_block>(segments->allocate(1000), std::size_t{1000}));
-  t.call.location = front::task_record::inline_and_lent;
-  REQUIRE(t.arguments_inline());
-  SECTION("at once") {
-    b.submit(t);
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{w, w, w});
-  }
-  SECTION("and that of the arguments themselves") {
-    make_details(t).block = segments->allocate(1000);
-    t.call.location = shm::packed_location{make_details(t).block.owner().id(), make_details(t).block.offset()}.pack();
-    b.submit(t);
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{w, w, w, w});
-  }
-  SECTION("when the socket, which was full in between, has room again") {
-    b.submit(2);
-    b.effects.segments_before_error = 1;
-    b.effects.segment_error = EAGAIN;
-    b.submit(t);
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{w, w});
-    CHECK(b.record(w).load() == 1);
-    b.effects.segments_sent.clear();
-    b.effects.segment_error = 0;
-    b.worker(w).run_one();
-    b.turn();
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{w, w, w});
-  }
-  SECTION("to the next worker, if this one dies") {
-    b.submit(t);
-    b.effects.segments_sent.clear();
-    b.exited(w);
-    REQUIRE(b.start_requested() == 1);
-    b.turn();
-    const auto next = b.incarnations;
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{next, next, next});
-    CHECK(run_all(b, next) == names{1});
-    return;
-  }
-  CHECK(run_all(b, w).back() == 1);
-}
-
-TEST_CASE("large arguments are announced to their worker before the task is published") {
-  pool_bench b;
-  auto segments = std::make_shared<shm::segment_pool>();
-  const auto large = [&](std::uint64_t name) -> front::task_record& {
-    auto& t = b.task(name, 1000);
-    make_details(t).block = segments->allocate(1000);
-    t.call.location = shm::packed_location{make_details(t).block.owner().id(), make_details(t).block.offset()}.pack();
-    return t;
-  };
-  const auto w = b.live_worker(0);
-  SECTION("sent") {
-    b.submit(large(1));
-    CHECK(b.effects.segments_sent == std::vector<std::uint64_t>{w});
-    CHECK(run_all(b, w) == names{1});
-  }
-  SECTION("a full socket is retried when the worker has moved") {
-    b.submit(1);
-    b.effects.segment_error = EAGAIN;
-    b.submit(large(2));
-    b.submit(3);
-    CHECK(b.record(w).load() == 1);
-    b.effects.segment_error = 0;
-    b.worker(w).run_one();
-    b.turn();
-    CHECK(run_all(b, w) == names{2, 3});
-  }
-  SECTION("a worker that is dead already, as its socket says, costs no task") {
-    b.submit(1);
-    b.worker(w).begin();
-    b.effects.segment_error = EPIPE;
-    b.submit(large(2));
-    b.submit(3);
-    CHECK(b.record(w).load() == 1);
-    b.effects.segment_error = 0;
-    b.exited(w);
-    REQUIRE(b.start_requested() == 1);
-    b.turn();
-    CHECK(run_all(b, b.incarnations) == names{2, 3});
-    CHECK(b.completed().size() == 3);
-  }
-  SECTION("a worker that has closed its socket is replaced once it has nothing to do") {
-    b.submit(1);
-    b.worker(w).begin();
-    b.effects.segment_error = EPIPE;
-    b.submit(large(2));
-    CHECK(b.effects.signals.empty());
-    b.worker(w).finish();
-    b.turn();
-    CHECK(b.effects.signals == signals{{w, SIGKILL}});
-    b.effects.segment_error = 0;
-    b.exited(w);
-    b.start_requested();
-    b.turn();
-    CHECK(run_all(b, b.incarnations) == names{2});
-  }
-  SECTION("any other failure fails that task alone") {
-    b.effects.segment_error = EMFILE;
-    b.submit(large(1));
-    b.submit(2);
-    CHECK(b.completed().at(0).error == os::system_code(EMFILE));
-    CHECK(run_all(b, w) == names{2});
-  }
-  CHECK(b.d.books().accepted_bytes() == 0);
-}
-
-// ---- sleeping and waking ----
-
-TEST_CASE("only workers that sleep are woken, once per sleep") {
-  pool_bench b({.max_workers = 2});
-  const auto awake = b.live_worker(0), asleep = b.sleeping_worker(1);
-  const auto woken = [&](bool only_sleepers = false) {
-    std::vector<std::uint64_t> list;
-    b.d.waking().flush(only_sleepers, [&](front::worker& w) { list.push_back(w.incarnation); });
-    return list;
-  };
-  CHECK(woken().empty());
-  b.submit(1);
-  CHECK(woken().empty()); // went to the one that is awake
-  CHECK(b.worker(awake).mailbox().at(0).state.load() == shm::pack(0, shm::slot_state::ready));
-  b.submit(2);
-  CHECK(woken(true) == std::vector<std::uint64_t>{asleep});
-  CHECK(b.worker(asleep).mailbox().parent.epoch.load() == 1);
-  b.submit(3);
-  b.submit(4);
-  CHECK(woken().empty());
-  CHECK(b.worker(asleep).mailbox().parent.epoch.load() == 1);
-}
-
-TEST_CASE("what is published while the front end sleeps is armed before it is READY") {
-  pool_bench b;
-  const auto w = b.live_worker(0);
-  b.d.waking().arm(7);
-  CHECK(b.worker(w).mailbox().doorbell.armed.load() == 0); // nothing issued there
-  b.submit(1);
-  CHECK(b.worker(w).mailbox().doorbell.armed.load() == 7);
-  CHECK_FALSE(b.d.waking().any_head_done());
-  b.worker(w).run_one();
-  CHECK(b.d.waking().any_head_done());
-  b.d.waking().disarm();
-  b.turn();
-  b.submit(2);
-  CHECK(b.worker(w).mailbox().doorbell.armed.load() == 7);
-  b.d.waking().arm(8);
-  CHECK(b.worker(w).mailbox().doorbell.armed.load() == 8);
-}
-
-TEST_CASE("a worker that waits for room in its result file is woken when a result is given back") {
-  pool_bench b;
-  const auto w = b.live_worker(0);
-  b.submit(1);
-  b.submit(2);
-  b.worker(w).begin();
-  b.worker(w).finish(shm::result_kind::value_in_file, 8, 0);
-  b.worker(w).begin();
-  b.turn();
-  b.d.waking().flush(false, [](front::worker&) {});
-  b.worker(w).mailbox().worker.sleeping.store(shm::sleep_tag(0));
-  b.completed(); // frees it
-  std::size_t woken = 0;
-  b.d.waking().flush(false, [&](front::worker&) { ++woken; });
-  CHECK(woken == 1);
 }
 
 // ---- the end ----
@@ -1282,7 +965,7 @@ TEST_CASE("close refuses what comes, and lets go on what was submitted, calls th
   b.d.close();
   b.submit(99);
   CHECK(b.completed().at(0).error == make_error_code(errc::pool_closed));
-  CHECK(run_all(b, w) == all);
+  CHECK(b.run_all(w) == all);
   CHECK(b.completed_as(verdict::value) == all);
   CHECK(b.d.outstanding() == 0);
 }

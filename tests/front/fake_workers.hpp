@@ -160,6 +160,15 @@ public:
     completed();
   }
 
+  /// Runs whatever this worker has and gets; the names in that order.
+  std::vector<std::uint64_t> run_all(std::uint64_t incarnation) {
+    std::vector<std::uint64_t> order;
+    for (;;) {
+      while (const auto name = worker(incarnation).run_one()) order.push_back(*name);
+      if (turn() == 0) return order;
+    }
+  }
+
   /// Starts what the dispatcher has asked for; returns how many.
   std::size_t start_requested() {
     const auto wanted = std::exchange(effects.starts, {});

@@ -591,3 +591,20 @@ TEST_CASE("every ending is counted under one name") {
   CHECK(s.run_time.count() == 2);
   CHECK(b.completed().size() == 4);
 }
+
+TEST_CASE("a worker that never runs out of tasks is replaced all the same") {
+  pool_bench b({.max_workers = 1});
+  const auto w = b.live_worker(0);
+  b.d.workers().recycle_all(b.now);
+  b.turn();
+  REQUIRE(b.start_requested() == 1);
+  b.submit(1);
+  for (std::uint64_t i = 2; i != 100; ++i) {
+    b.submit(i);
+    if (!b.effects.dismissed.empty()) break;
+    b.worker(w).run_one();
+    b.turn();
+    b.completed();
+  }
+  CHECK(b.effects.dismissed == std::vector<std::uint64_t>{w});
+}

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// A machine in one thread: a clock that jumps from event to event, worker processes that operate real mailboxes one shared
-// access at a time, a fork server (the shipped state machine) behind a socket, and a front end that lives on what wakes it:
-// bells, pidfds, messages, its timer. Around the shipped dispatcher; seeded, so that every run replays. A wake-up that is
-// lost here is a run that never ends. May include front/, server/ and
-// below; needs COPROC_FAULT_POINTS.
+// A machine in one thread: a clock that jumps from event to event, worker processes that operate real mailboxes one
+// shared access at a time, a fork server (the shipped state machine) behind a socket, and a front end that lives on
+// what wakes it: bells, pidfds, messages, its timer. Around the shipped dispatcher and turn; seeded, so that every run
+// replays. A wake-up that is lost here is a run that never ends. May include front/, server/ and below; needs
+// COPROC_FAULT_POINTS.
 #pragma once
 
 #include "fake_workers.hpp"
@@ -11,6 +11,7 @@
 #include <coproc/front/bell_moderation.hpp>
 #include <coproc/front/early_wake.hpp>
 #include <coproc/front/record_handler.hpp>
+#include <coproc/front/turn.hpp>
 #include <coproc/server/fork_server.hpp>
 
 #include <fmt/format.h>
@@ -98,8 +99,8 @@ public:
     }
   }
 
-  /// Faults stop: everything ends within `bound` of simulated time. In half of the worlds what is stopped stays stopped,
-  /// and what survives SIGKILL does so for ever; then there must be other workers in its place.
+  /// Faults stop: everything ends within `bound` of simulated time. In half of the worlds what is stopped stays
+  /// stopped, and what survives SIGKILL does so for ever; then there must be other workers in its place.
   void run_live(duration bound) {
     faults_ = false;
     const bool stuck = chance(0.5);
@@ -203,8 +204,8 @@ private:
           r.incarnation, static_cast<int>(r.status()), r.suspended(), r.load(), static_cast<int>(w.next), w.alive, w.stopped,
           w.stuck, w.asleep, w.deaf);
     });
-    text += fmt::format("\n  front end: token {}, timer in {} us, next deadline in {} us, server gone {}",
-                        static_cast<int>(token_), timer_at_ == os::time_point::max() ? -1 : (timer_at_ - now_) / 1us,
+    text += fmt::format("\n  front end: waits {}, timer in {} us, next deadline in {} us, server gone {}",
+                        waits_, timer_at_ == os::time_point::max() ? -1 : (timer_at_ - now_) / 1us,
                         d_.next_deadline() == os::time_point::max() ? -1 : (d_.next_deadline() - now_) / 1us,
                         server_gone_);
     return text;
@@ -275,21 +276,19 @@ private:
     after_change();
   }
 
-  // ---- the front end; front/pool_impl.hpp and front/idle_strategy.hpp are the originals
-
-  enum class token { idle, polling, armed };
+  // ---- the front end: what front/pool_impl.hpp and front/idle_strategy.hpp do, with the shipped turn
 
   void after_change() {
     d_.pump(now_);
     flush();
-    if (token_ == token::idle) {
-      token_ = token::polling;
+    if (turn_.needs_post()) {
       post_turn();
-    } else if (token_ == token::armed) {
-      if (d_.completed().empty() && effects_.starts.empty())
-        set_timer(d_.next_deadline());
-      else
-        woken();
+      turn_.posted();
+    }
+    switch (turn_.changed(!d_.completed().empty() || !effects_.starts.empty())) {
+    case front::turn::answer::set_timer: return set_timer(d_.next_deadline());
+    case front::turn::answer::interrupt: return woken();
+    default: return; // no handler blocks here
     }
   }
 
@@ -306,46 +305,55 @@ private:
     after(1us + random_time(2us), [this] { turn(); });
   }
 
+  // What ends a wait; nothing, while there is none.
   void woken() {
-    if (token_ != token::armed) return;
-    token_ = token::polling;
+    if (!std::exchange(waits_, false)) return;
+    turn_.woken(now_);
     d_.waking().disarm();
     if (early_wake_.woken(now_)) d_.waking().silence();
-    until_look_ = 0;
+    post_turn();
+  }
+
+  void go_on() {
+    turn_.goes_on();
     post_turn();
   }
 
   void turn() {
-    const bool look = until_look_ == 0;
-    until_look_ = look ? 16 : until_look_ - 1;
-    if (look) look_at_events();
-    const std::size_t n = d_.drain(chance(0.2) ? 1 + below(5) : 256, now_);
-    moved += n;
-    bells_.moved(n);
-    caught_early += n != 0 && early_wake_.watching(now_);
-    if (n != 0) early_wake_.came();
-    if (look) d_.tick(now_);
+    turn_.begin();
+    front::turn::findings found;
+    found.moved = d_.drain(chance(0.2) ? 1 + below(5) : 256, now_);
+    moved += found.moved;
+    bells_.moved(found.moved);
+    caught_early += found.moved != 0 && early_wake_.watching(now_);
+    if (found.moved != 0) early_wake_.came();
+    if (turn_.check_is_due(now_, found.moved)) {
+      look_at_events();
+      d_.tick(now_);
+    }
     d_.pump(now_);
     flush();
-    const std::size_t completed = d_.completed().size();
+    found.ended = d_.completed().size();
     take_completed();
-    for (std::size_t i = 0; faults_ && i != completed; ++i)
+    for (std::size_t i = 0; faults_ && i != found.ended; ++i)
       if (chance(0.3)) submit(false, submitter::handler);
-    if (!effects_.starts.empty()) {
-      start_requested();
-      return post_turn();
+    found.errands = !effects_.starts.empty();
+    found.busy = d_.outstanding() != 0;
+    switch (turn_.after_round(found)) {
+    case front::turn::step::idle: return;
+    case front::turn::step::rest: return rest();
+    case front::turn::step::attend: start_requested(); [[fallthrough]];
+    default: return go_on();
     }
-    if (completed != 0 || n != 0) return post_turn();
-    if (d_.outstanding() == 0) {
-      token_ = token::idle;
-      return;
-    }
-    if (early_wake_.watching(now_)) return post_turn();
+  }
+
+  void rest() {
+    if (early_wake_.watching(now_)) return go_on();
     const int cpu = static_cast<int>(below(2));
     const auto pause = bells_.pause(d_.waking().workload(cpu));
     const bool silent = pause.count() != 0;
     const auto alarm = early_wake_.alarm(now_, silent ? os::time_point::max() : d_.waking().first_due(now_, cpu));
-    if (alarm == now_) return post_turn();
+    if (alarm == now_) return go_on();
     if (silent) {
       ++silent_sleeps;
       d_.waking().arm_idle(++arm_epoch_);
@@ -353,11 +361,12 @@ private:
       d_.waking().arm(++arm_epoch_);
       if (d_.waking().any_head_done()) {
         d_.waking().disarm();
-        return post_turn();
+        return go_on();
       }
     }
     bells_.sleeps(silent);
-    token_ = token::armed;
+    turn_.armed();
+    waits_ = true;
     set_timer(std::min(silent ? now_ + pause : alarm, d_.next_deadline()));
     if (!deaths_.empty() || !mail_.empty() || (server_gone_ && !server_gone_known_) || timer_fired_)
       woken(); // level-triggered
@@ -803,8 +812,8 @@ private:
   std::map<std::uint64_t, worker> workers_;
   dispatcher_effects effects_;
   front::dispatcher d_;
-  token token_ = token::idle;
-  int until_look_ = 0;
+  front::turn turn_;
+  bool waits_ = false; // for what look_at_events() sees, or the timer
   std::uint64_t arm_epoch_ = 0, timer_number_ = 0;
   front::bell_moderation bells_;
   front::early_wake early_wake_;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who sees to the pool and what comes next, without a pool: the token, what a turn does after each round, and who may call
-// the next handler: one turn at a time, in order, each task once, also while turns take over from one another.
+// Who sees to the pool and what comes next, without a pool: the token, what a turn does after each round, and who may
+// call the next handler: one turn at a time, in order, each task once, also while turns take over from one another.
 #include <coproc/front/turn.hpp>
 
 #include <catch2/catch.hpp>
@@ -233,7 +233,8 @@ TEST_CASE("a turn that moves on, or is in no handler, keeps what is left") {
   }));
   CHECK_FALSE(is_stuck_after([&] { CHECK(t.after_round(outstanding) == step::rest); })); // it spins
   CHECK_FALSE(is_stuck_after([&] { CHECK(t.after_round({.errands = true}) == step::attend); }));
-  CHECK(is_stuck_after([&] { CHECK(t.after_round({.ended = 1}) == step::deliver); })); // no harm, since it asks before it goes on
+  // No harm, since it asks before it goes on.
+  CHECK(is_stuck_after([&] { CHECK(t.after_round({.ended = 1}) == step::deliver); }));
 }
 
 TEST_CASE("what is left at the end comes before what ended last") {

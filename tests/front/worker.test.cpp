@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One worker as a state machine, without a fleet around it: what it wants done after each event, and when it wants to be
-// asked again.
+// One worker as a state machine, without a fleet around it: what it wants done after each event, and when it wants to
+// be asked again.
 #include <coproc/front/worker.hpp>
 
 #include "fake_workers.hpp"

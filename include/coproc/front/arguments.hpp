@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where the arguments of calls lie that do not fit into a record's cache lines: in its cold part, in a block of a segment, or in
-// the memory of an argument_array; and how large they may be. Front end, any thread: the caller's own record.
+// Where the arguments of calls lie that do not fit into a record's cache lines: in its cold part, in a block of a
+// segment, or in the memory of an argument_array; and how large they may be. Front end, any thread: the caller's own
+// record.
 #pragma once
 
 #include <coproc/codec/writer.hpp>
@@ -17,7 +18,8 @@ namespace coproc::detail::front {
 
 class arguments {
 public:
-  arguments(std::shared_ptr<shm::segment_pool> segments, std::uint64_t max_payload, std::uint64_t max_queue_bytes) noexcept
+  arguments(std::shared_ptr<shm::segment_pool> segments, std::uint64_t max_payload,
+            std::uint64_t max_queue_bytes) noexcept
       : segments_(std::move(segments)), max_payload_(max_payload), max_queue_bytes_(max_queue_bytes) {}
 
   /// The most that one call may have.

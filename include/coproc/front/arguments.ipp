@@ -56,7 +56,8 @@ COPROC_LAZY_DEF void arguments::keep(task_record& t, const std::shared_ptr<const
   make_details(t).arrays.push_back(memory);
 }
 
-COPROC_LAZY_DEF std::shared_ptr<const array_memory> arguments::lend(std::size_t count, std::size_t element_bytes) const {
+COPROC_LAZY_DEF std::shared_ptr<const array_memory> arguments::lend(std::size_t count,
+                                                                    std::size_t element_bytes) const {
   if (count > max_payload_ / element_bytes)
     throw pool_error(make_error_code(errc::payload_too_large),
                      "an argument_array of " + std::to_string(count) + " elements takes more than the " +

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a pool does about each event, put together of its parts: the ledger of tasks, the fleet of workers, wake-ups, and the
-// scheduler between them. Events in (submissions, cancellations, worker births and deaths, time), effects out through a small
-// interface; no system call, no clock, no lock of its own. It runs in the front end under the pool's mutex; the same code runs
-// in unit tests and simulations against fakes.
+// What a pool does about each event, put together of its parts: the ledger of tasks, the fleet of workers, wake-ups,
+// and the scheduler between them. Events in (submissions, cancellations, worker births and deaths, time), effects out
+// through a small interface; no system call, no clock, no lock of its own. It runs in the front end under the pool's
+// mutex; the same code runs in unit tests and simulations against fakes.
 //
 // What concerns one part alone goes to that part. Here is what concerns several, and the end of a pool.
 #pragma once
@@ -43,13 +43,13 @@ public:
 
   // ---- tasks
 
-  /// Accepts, queues or refuses; every path but acceptance and waiting puts the record into completed(). The caller then
-  /// calls pump().
+  /// Accepts, queues or refuses; every path but acceptance and waiting puts the record into completed(). The caller
+  /// then calls pump().
   COPROC_LAZY void submit(task_record& t, time_point now) noexcept;
 
-  /// The same for a task of the usual kind, of which there may be millions a second, between two calls of pump(): it goes to the
-  /// worker that was chosen last, or into the queue while all are full, and nothing else is looked at. False: nothing was done,
-  /// submit() and pump() must see to it.
+  /// The same for a task of the usual kind, of which there may be millions a second, between two calls of pump(): it
+  /// goes to the worker that was chosen last, or into the queue while all are full, and nothing else is looked at.
+  /// False: nothing was done, submit() and pump() must see to it.
   COPROC_LAZY bool submit_quickly(task_record& t, time_point now) noexcept;
 
   /// Issues queued tasks to workers, moves work from busy workers to idle ones, and asks for more workers.
@@ -65,7 +65,8 @@ public:
   /// Ended tasks, to be completed outside the mutex, in order.
   task_list& completed() noexcept { return ledger_.completed(); }
 
-  /// Operations that are not completed, and what else must come to its end: while there is any, the loop must be kept alive.
+  /// Operations that are not completed, and what else must come to its end: while there is any, the loop must be kept
+  /// alive.
   COPROC_LAZY std::uint64_t outstanding() const noexcept;
 
   // ---- workers

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the dispatcher wants done: by the kernel in a front end, by fakes in tests and simulations. Front end, under the pool's
-// mutex.
+// What the dispatcher wants done: by the kernel in a front end, by fakes in tests and simulations. Front end, under the
+// pool's mutex.
 #pragma once
 
 #include <coproc/shm/segment.hpp>

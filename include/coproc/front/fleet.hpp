@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The workers of a pool from birth to burial: what their words, their deaths and the fork server's news mean for their seats
-// and for the tasks in their rings, and who is replaced by whom. Each worker is a state machine of its own (worker.hpp), whose
-// actions are carried out here. No system call, no clock. Front end, under the pool's mutex.
+// The workers of a pool from birth to burial: what their words, their deaths and the fork server's news mean for their
+// seats and for the tasks in their rings, and who is replaced by whom. Each worker is a state machine of its own
+// (worker.hpp), whose actions are carried out here. No system call, no clock. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -168,8 +168,8 @@ private:
 
   // -- replacing
 
-  // A worker that is to be replaced gets a successor that stands by. When that is ready, it gets no more tasks, and leaves
-  // with the last of those that it has.
+  // A worker that is to be replaced gets a successor that stands by. When that is ready, it gets no more tasks, and
+  // leaves with the last of those that it has.
   COPROC_LAZY void replace_if_due(seat& s, time_point now) noexcept;
 
   COPROC_LAZY void roll(time_point now) noexcept;

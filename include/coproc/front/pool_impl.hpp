@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The engine of a real pool: runs the process_host in turns on an Asio executor. It owns the mutex, the one wait on the host's
-// epoll, and the timer that guards handlers, and does what turn.hpp says: at any time at most one handler of ours exists
-// beside that timer's, and it runs a turn (rules W4 and W5, docs/protocol.md). Front end, any number of threads.
+// The engine of a real pool: runs the process_host in turns on an Asio executor. It owns the mutex, the one wait on the
+// host's epoll, and the timer that guards handlers, and does what turn.hpp says: at any time at most one handler of
+// ours exists beside that timer's, and it runs a turn (rules W4 and W5, docs/protocol.md). Front end, any number of
+// threads.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -195,8 +196,8 @@ public:
     stop(true);
   }
 
-  /// Destroys handlers uninvoked instead; when it returns, no thread touches the context any more. What others do with it they do
-  /// within a use of the executor, or under the mutex after a look at context_is_gone() or stopped_.
+  /// Destroys handlers uninvoked instead; when it returns, no thread touches the context any more. What others do with
+  /// it they do within a use of the executor, or under the mutex after a look at context_is_gone() or stopped_.
   void context_shutting_down() noexcept override {
     context_.store(nullptr, std::memory_order_release);
     context_is_gone_.store(true, std::memory_order_release);
@@ -259,8 +260,8 @@ private:
     turn_.check_soon();
   }
 
-  // Before a change: the turn that sees to it waits for the mutex. Where there is no memory to post it, nothing has changed. (On a
-  // plain io_context it needs none.)
+  // Before a change: the turn that sees to it waits for the mutex. Where there is no memory to post it, nothing has
+  // changed. (On a plain io_context it needs none.)
   void see_to_a_turn() {
     if (!turn_.needs_post()) return;
     post_turn();
@@ -289,7 +290,8 @@ private:
     if (wait_) wait_->cancel(ignored);
   }
 
-  // The one that is posted lies in turn_memory_, at least on a plain io_context, so that posting it needs no memory of the heap.
+  // The one that is posted lies in turn_memory_, at least on a plain io_context, so that posting it needs no memory of
+  // the heap.
   struct next_turn {
     using allocator_type = handler_allocator<void>;
     allocator_type get_allocator() const noexcept { return allocator_type(self->turn_memory_); }
@@ -309,9 +311,10 @@ private:
     with_executor([this](const auto& ex) { net::post(ex, next_turn{shared_self()}); });
   }
 
-  // Within a turn. Deferred, the next one is most likely run by this thread, after what else is ready; a post would wake another thread
-  // of the context each time, to go on with what is in this one's caches. But should this thread leave the loop (run_one(), a
-  // handler that throws), nobody is woken for what it leaves behind: so only while the guard's timer will wake somebody.
+  // Within a turn. Deferred, the next one is most likely run by this thread, after what else is ready; a post would
+  // wake another thread of the context each time, to go on with what is in this one's caches. But should this thread
+  // leave the loop (run_one(), a handler that throws), nobody is woken for what it leaves behind: so only while the
+  // guard's timer will wake somebody.
   void continue_turn() {
     if (!turn_.is_guarded()) return post_turn();
     with_executor([this](const auto& ex) { net::defer(ex, next_turn{shared_self()}); });
@@ -327,8 +330,8 @@ private:
     run_turn();
   }
 
-  // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers get
-  // their turn.
+  // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers
+  // get their turn.
   void run_turn() {
     turn::run r(locked([this] { return turn_.begin(); }));
     const turn_scope scope({this, r.me});
@@ -386,8 +389,8 @@ private:
     }
   }
 
-  // A turn that was taken over has given back results since, for whose room their worker may be waiting; the holder, who was to
-  // wake it, may be asleep.
+  // A turn that was taken over has given back results since, for whose room their worker may be waiting; the holder,
+  // who was to wake it, may be asleep.
   [[gnu::cold, gnu::noinline]] void lost(wake_list& wakes) {
     if (!stopped_) flush(false, wakes);
   }
@@ -401,7 +404,8 @@ private:
       return turn::step::end;
     }
     const bool has_spun = r.next == turn::step::spin;
-    const auto now = r.now = has_spun && !tasks_.books().any_special() ? idle_.spin().time() : idle_.spin().exact_time();
+    const bool time_counts = tasks_.books().any_special();
+    const auto now = r.now = has_spun && !time_counts ? idle_.spin().time() : idle_.spin().exact_time();
     turn_.set_time(now);
     turn::findings found;
     found.left_some = r.left_some;
@@ -449,8 +453,8 @@ private:
     return n;
   }
 
-  // Handlers that throw leave the rest to the next turn. So do those that take long, each not long enough to be taken over from:
-  // deadlines and results must not wait for all of them.
+  // Handlers that throw leave the rest to the next turn. So do those that take long, each not long enough to be taken
+  // over from: deadlines and results must not wait for all of them.
   void deliver(turn::run& r) {
     r.left_some = false;
     for (std::size_t n = 0;; ++n) {

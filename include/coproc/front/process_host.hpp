@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Between the dispatcher and the kernel: the fork server, the workers' descriptors, one epoll over all of them, one timer
-// (rule W3, docs/protocol.md). Front end; under the pool's mutex but where a function says otherwise. Knows nothing of
-// Asio.
+// Between the dispatcher and the kernel: the fork server, the workers' descriptors, one epoll over all of them, one
+// timer (rule W3, docs/protocol.md). Front end; under the pool's mutex but where a function says otherwise. Knows
+// nothing of Asio.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -55,7 +55,8 @@ public:
   /// The shutdown is complete: no process is left, but for unkillable ones.
   bool over() const noexcept { return dispatcher_.over() && server_is_gone_; }
 
-  /// The timer is only ever moved forward; when it fires too early, the next arming sets it again. False: it could not be set.
+  /// The timer is only ever moved forward; when it fires too early, the next arming sets it again. False: it could not
+  /// be set.
   COPROC_LAZY bool set_timer(time_point next) noexcept;
 
   // ---- workers to be started

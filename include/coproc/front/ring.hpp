@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The mailbox of one worker from the front end's side: the private mirror of its ring of slots, and the only validator of
-// what the worker wrote there (rules R1 to R3, docs/protocol.md); and the words by which either side may sleep and be
-// woken (rules W1 and W2). It knows nothing of processes and time. Nothing here makes a system call, but for waking a
-// worker that is told to end. Front end, under the pool's mutex.
+// The mailbox of one worker from the front end's side: the private mirror of its ring of slots, and the only validator
+// of what the worker wrote there (rules R1 to R3, docs/protocol.md); and the words by which either side may sleep and
+// be woken (rules W1 and W2). It knows nothing of processes and time. Nothing here makes a system call, but for waking
+// a worker that is told to end. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -148,7 +148,8 @@ public:
 private:
   COPROC_LAZY static void demote_arguments(task_record& t) noexcept;
 
-  // Slots come from another CPU's cache, records of a pool with many tasks from a far one: on their way while others are seen to.
+  // Slots come from another CPU's cache, records of a pool with many tasks from a far one: on their way while others
+  // are seen to.
   COPROC_LAZY void prefetch_behind(std::uint64_t seq) const noexcept;
 
   COPROC_LAZY bool head_is(shm::slot_state s) const noexcept;

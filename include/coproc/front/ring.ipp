@@ -115,7 +115,8 @@ COPROC_LAZY_DEF void ring::message_sent() noexcept {
 }
 
 COPROC_LAZY_DEF void ring::owe_for_freed() noexcept {
-  // Taken before the fence of the flush: cleared after it, a result freed in between could be forgotten (tests/model/flush.pml).
+  // Taken before the fence of the flush: cleared after it, a result freed in between could be forgotten
+  // (tests/model/flush.pml).
   auto& freed = memory->freed_since_flush;
   if (freed.load(std::memory_order_relaxed) && freed.exchange(false, std::memory_order_acq_rel)) owes_wake_up_ = true;
 }

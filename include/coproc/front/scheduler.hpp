@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which task goes to which worker, how many at a time, and when it is taken back: from the queue into rings, and out of rings
-// whose worker does not go on. Decides, and acts through the ledger, the workers and the kernel. Front end, under the pool's
-// mutex.
+// Which task goes to which worker, how many at a time, and when it is taken back: from the queue into rings, and out of
+// rings whose worker does not go on. Decides, and acts through the ledger, the workers and the kernel. Front end, under
+// the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -27,8 +27,8 @@ public:
   /// Issues queued tasks to workers, moves work from busy workers to idle ones, and asks for more workers.
   COPROC_LAZY void pump(time_point now) noexcept;
 
-  /// Takes a new task that ledger::takes_quickly(): for the worker that was chosen last, or for the queue while all are full.
-  /// False: nothing was done, since more is to be looked at.
+  /// Takes a new task that ledger::takes_quickly(): for the worker that was chosen last, or for the queue while all are
+  /// full. False: nothing was done, since more is to be looked at.
   COPROC_LAZY bool take_quickly(task_record& t, time_point now) noexcept;
 
   /// When the next task may be moved, if nothing else happens.
@@ -37,8 +37,8 @@ public:
 private:
   COPROC_LAZY void dispatch(time_point now) noexcept;
 
-  // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing else than
-  // to be published.
+  // To the chosen worker, the task that is next and so many more as it was chosen for, as long as they want nothing
+  // else than to be published.
   COPROC_LAZY bool hand_over_plain(worker& w, time_point now) noexcept;
 
   // Sees to it that chosen_ is the worker for the next task; false: none has room.

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who sees to the pool, and what comes next: the one token, the rounds of a turn, ended tasks on their way to their handlers,
-// and the guard of a handler that does not come back. Rules W4 and W5, docs/protocol.md; docs/design/004. Decides only: its
-// owner has the mutex, posts, waits and sets the timer. Front end, under the pool's mutex but where a function says otherwise.
+// Who sees to the pool, and what comes next: the one token, the rounds of a turn, ended tasks on their way to their
+// handlers, and the guard of a handler that does not come back. Rules W4 and W5, docs/protocol.md; docs/design/004.
+// Decides only: its owner has the mutex, posts, waits and sets the timer. Front end, under the pool's mutex but where a
+// function says otherwise.
 //
 //   idle     nothing is outstanding: neither turn nor wait, so run() may return
 //   polling  a turn is posted or runs
@@ -46,8 +47,8 @@ public:
     end,     ///< it ends: it sleeps, or the token is somebody else's
   };
 
-  /// One turn as it runs on a thread, which alone uses this: how far it has come, and how long it goes on before the loop's
-  /// other handlers get their turn.
+  /// One turn as it runs on a thread, which alone uses this: how far it has come, and how long it goes on before the
+  /// loop's other handlers get their turn.
   class run {
   public:
     explicit run(number its_number) noexcept : me(its_number) {}
@@ -80,7 +81,8 @@ public:
 
   // ---- changes, by whoever makes them
 
-  /// Before a change: is nobody there to see to it? Then post a turn and say posted(). Where that fails, nothing has changed.
+  /// Before a change: is nobody there to see to it? Then post a turn and say posted(). Where that fails, nothing has
+  /// changed.
   bool needs_post() const noexcept { return token_ == token::idle || token_ == token::owed; }
   COPROC_LAZY void posted() noexcept;
 
@@ -105,8 +107,8 @@ public:
   /// The wait is over, for whatever reason.
   COPROC_LAZY void woken(time_point now) noexcept;
 
-  /// In a round at `now` that has drained so much: is it time to check descriptors and deadlines? Results first: whoever
-  /// waits for one needs not wait for the system calls of a check. But not for long.
+  /// In a round at `now` that has drained so much: is it time to check descriptors and deadlines? Results first:
+  /// whoever waits for one needs not wait for the system calls of a check. But not for long.
   COPROC_LAZY bool check_is_due(time_point now, std::size_t moved) noexcept;
 
   struct findings {
@@ -142,8 +144,8 @@ public:
   /// By the holder, where nobody takes over.
   void add(task_list& ended) noexcept { list_.splice_back(ended); }
 
-  /// The next task for turn `me` to complete. It counts as in a handler from here on, until after_round() or goes_on(): being
-  /// taken over does no harm there, either. Without the pool's mutex.
+  /// The next task for turn `me` to complete. It counts as in a handler from here on, until after_round() or goes_on():
+  /// being taken over does no harm there, either. Without the pool's mutex.
   COPROC_LAZY claimed claim(number me) noexcept;
 
   /// What is left goes before `ended`.
@@ -159,7 +161,7 @@ public:
   enum class guard_answer {
     nothing,   ///< nobody is to be guarded
     guard,     ///< all goes well: set it again
-    take_over, ///< the turn that it runs gets the token, with all that is left; set it again, the next handler may block as well
+    take_over, ///< the turn that it runs gets the token and all that is left; set it again, the next may block, too
   };
   /// The timer's handler runs; `whole_period`: it was not called off.
   COPROC_LAZY guard_answer guard_fired(bool whole_period) noexcept;
@@ -184,7 +186,8 @@ private:
   bool guarded_ = false; // the timer has a handler
   time_point time_{}, check_at_{};
 
-  // Written under the pool's mutex; where a turn loses the token, under the lock, too, so that it claims nothing any more.
+  // Written under the pool's mutex; where a turn loses the token, under the lock, too, so that it claims nothing any
+  // more.
   std::atomic<number> holder_{0};
   os::spin_lock lock_; // may be locked while the pool's mutex is held; guards all below, but see add()
   task_list list_;

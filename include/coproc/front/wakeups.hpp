@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Sleep and waking, on both sides, as far as the front end has a hand in it: which workers have something to do, who of them must
-// be woken, who is to ring when the front end sleeps, and whether it should rather spin. The handshakes are in shm/sleep.hpp, their
-// models in tests/model/. No system call, no clock. Front end, under the pool's mutex.
+// Sleep and waking, on both sides, as far as the front end has a hand in it: which workers have something to do, who of
+// them must be woken, who is to ring when the front end sleeps, and whether it should rather spin. The handshakes are
+// in shm/sleep.hpp, their models in tests/model/. No system call, no clock. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -37,8 +37,8 @@ public:
   COPROC_LAZY bool is_active(const worker& w) const noexcept;
   COPROC_LAZY void activate(worker& w) noexcept;
 
-  /// Calls drain(worker) for those with tasks, while it returns true; the next call begins with those that were not reached, for
-  /// else a few busy workers could use a drainer up for ever.
+  /// Calls drain(worker) for those with tasks, while it returns true; the next call begins with those that were not
+  /// reached, for else a few busy workers could use a drainer up for ever.
   template <class F>
   void drain_active(F drain) noexcept {
     std::size_t looked_at = 0;
@@ -64,8 +64,9 @@ public:
 
   COPROC_LAZY bool any_head_done() const noexcept;
 
-  /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or the spinner
-  /// would take a CPU from a worker: one works on `cpu`, where the front end runs, or they alone can keep all CPUs busy.
+  /// When the first result is due, where tasks take too long to spin for from the beginning; max(): nobody knows, or
+  /// the spinner would take a CPU from a worker: one works on `cpu`, where the front end runs, or they alone can keep
+  /// all CPUs busy.
   COPROC_LAZY time_point first_due(time_point now, int cpu) const noexcept;
 
   /// Is an answer likely sooner than a wake-up would take: does a worker that is awake, or just being woken, on another
@@ -126,9 +127,9 @@ public:
 private:
   static constexpr double spun_for_ns = 40'000; // tasks below: about a wake-up
 
-  // Tasks that are worth a ring each; the second where all that work are on the front end's own CPU. A ring gives it to the front
-  // end for a moment. The clock does so, too, and to set the clock costs ten times as much where a hypervisor does it. Kernels do
-  // leave front end and worker on one CPU while another is idle.
+  // Tasks that are worth a ring each; the second where all that work are on the front end's own CPU. A ring gives it to
+  // the front end for a moment. The clock does so, too, and to set the clock costs ten times as much where a hypervisor
+  // does it. Kernels do leave front end and worker on one CPU while another is idle.
   static constexpr double rung_for_ns = 10'000, rung_for_here_ns = 4'000;
 
   COPROC_LAZY std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept;

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// One worker from START to its grave, as a state machine: events in, actions out. It has the deadlines of the task at its
-// head (rule D, docs/protocol.md), knows who may be hit by a signal (rule K), and how one step follows the other until
-// SIGKILL and beyond. Seats, successors and the books of tasks are the fleet's, which carries the actions out. No system
-// call of its own, no clock. Front end, under the pool's mutex.
+// One worker from START to its grave, as a state machine: events in, actions out. It has the deadlines of the task at
+// its head (rule D, docs/protocol.md), knows who may be hit by a signal (rule K), and how one step follows the other
+// until SIGKILL and beyond. Seats, successors and the books of tasks are the fleet's, which carries the actions out. No
+// system call of its own, no clock. Front end, under the pool's mutex.
 //
-//   starting --started--> live --dismissed--------------------> leaving --kill_grace--.
-//                          |  `--SIGTERM for a task, or the end--> ending --kill_grace--|
-//                          |  `--stalled, lied, never initialized----------------------> killed --kill_grace--> quarantined
-//                          `--(from any state) death--> dead --explained, or exit_status_wait is over--> buried
+//   starting --started--> live --dismissed----------------------> leaving --kill_grace--.
+//                            `--SIGTERM for a task, or the end--> ending ---kill_grace--|
+//                            `--stalled, lied, never initialized-----------------> killed --kill_grace--> quarantined
+//   from any state: death--> dead --explained, or exit_status_wait is over--> buried
 //
 // What is live may also be under suspicion: it must have moved by some time, and perhaps gets no task until then.
 #pragma once
@@ -81,8 +81,8 @@ public:
   using ring::load, ring::ring_full, ring::unfinished, ring::homebound, ring::tasks_issued, ring::tasks_done;
   using ring::head, ring::each_issued, ring::head_done, ring::runs_head, ring::add_head, ring::initialized;
   using ring::task_state, ring::state_of, ring::legal_remains;
-  using ring::owes_wake_up, ring::owe_for_freed, ring::freed_since_flush, ring::take_debt, ring::looks_asleep, ring::arm;
-  using ring::runs_on, ring::message_sent, ring::publish_front_end_cpu, ring::request_shutdown;
+  using ring::owes_wake_up, ring::owe_for_freed, ring::freed_since_flush, ring::take_debt, ring::looks_asleep;
+  using ring::arm, ring::runs_on, ring::message_sent, ring::publish_front_end_cpu, ring::request_shutdown;
   using ring::drained, ring::drained_kind;
 
   // ---- questions
@@ -130,8 +130,8 @@ public:
   /// Consumes the head if it is DONE, as ring::drain_one().
   COPROC_LAZY drained drain_one() noexcept;
 
-  /// After drain_one() has brought something: it moves, and another task is at its head. What lies behind that may be taken
-  /// by others from `help_from` on.
+  /// After drain_one() has brought something: it moves, and another task is at its head. What lies behind that may be
+  /// taken by others from `help_from` on.
   COPROC_LAZY void on_progress(time_point now, time_point help_from) noexcept;
 
   /// It wrote what no worker writes: nothing it says of its tasks counts any more.
@@ -153,8 +153,8 @@ public:
   /// Raises the stop token of `t` if it runs. True: it does.
   COPROC_LAZY bool ask_to_stop(const task_record& t) noexcept;
 
-  /// Its socket is full although it has nothing else to do. It may only just be waking up, to many messages: tried again
-  /// soon, and until kill_grace is over.
+  /// Its socket is full although it has nothing else to do. It may only just be waking up, to many messages: tried
+  /// again soon, and until kill_grace is over.
   COPROC_LAZY void on_socket_full(time_point now) noexcept;
 
   /// It has closed its socket, or is dead, as its pidfd will tell.
@@ -168,8 +168,8 @@ public:
 
   // ---- its end
 
-  /// Ends the task at its head, which is `t`, and itself with it: rule K, docs/protocol.md. It gets no more work from here
-  /// on, so a signal can only hit the target, or nobody.
+  /// Ends the task at its head, which is `t`, and itself with it: rule K, docs/protocol.md. It gets no more work from
+  /// here on, so a signal can only hit the target, or nobody.
   COPROC_LAZY action kill_for(task_record& t, exit_cause cause, time_point now) noexcept;
 
   /// Is the kill meant for it?
@@ -262,12 +262,12 @@ private:
   // A task has come to the head of the ring: rule D, docs/protocol.md.
   COPROC_LAZY void time_head(const task_record& t, time_point now) noexcept;
   COPROC_LAZY void time_head(time_point now) noexcept;
-  // After revocations: deadlines are those of the head, which was `before`. What is revoked has nothing begun behind it, unless
-  // the worker lies.
+  // After revocations: deadlines are those of the head, which was `before`. What is revoked has nothing begun behind
+  // it, unless the worker lies.
   COPROC_LAZY void time_head_unless(const task_record* before, time_point now) noexcept;
 
-  // The initializer took some of its head's time, which begins only now; not again, and not for a worker that runs tasks and does
-  // not say that it is initialized.
+  // The initializer took some of its head's time, which begins only now; not again, and not for a worker that runs
+  // tasks and does not say that it is initialized.
   COPROC_LAZY bool head_began_late() const noexcept;
 
   COPROC_LAZY void soft_expired(time_point now) noexcept;
@@ -289,7 +289,8 @@ private:
   lifetime life_;
   state status_ = state::starting;
   time_point born_at_{};
-  time_point state_deadline_ = never; // leaving, ending: SIGKILL; killed: quarantine; dead: no more waiting for its exit status
+  // leaving, ending: SIGKILL; killed: quarantine; dead: no more waiting for its exit status
+  time_point state_deadline_ = never;
   time_point start_deadline_ = never; // starting, and live until it is initialized
   time_point move_by_ = never;        // live: it must have acknowledged, begun or read something by then
   bool suspended_ = false;            // live: no task until it moves, since it should have before

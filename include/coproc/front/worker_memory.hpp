@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The shared memory of one incarnation of a worker as the front end maps it. Whoever holds a result that still lies there
-// keeps it mapped, after the worker's death, too. Front end, any thread.
+// The shared memory of one incarnation of a worker as the front end maps it. Whoever holds a result that still lies
+// there keeps it mapped, after the worker's death, too. Front end, any thread.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -30,7 +30,8 @@ struct worker_memory {
   COPROC_LAZY void note_freed() noexcept;
 
   result_account results;
-  /// What the mailbox says. Relaxed: who has a loan has it by way of the worker. Atomic, because a broken one may lend it twice.
+  /// What the mailbox says. Relaxed: who has a loan has it by way of the worker. Atomic, because a broken one may lend
+  /// it twice.
   shm::loan_flags returned{};
 
   std::atomic<bool> freed_since_flush{false};
