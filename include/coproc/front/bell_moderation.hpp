@@ -26,7 +26,7 @@ public:
     std::chrono::nanoseconds crowded_result_period{};
   };
 
-  /// How long to sleep without doorbells; 0: let them ring.
+  /// How long to sleep without doorbells; 0: with them.
   COPROC_LAZY std::chrono::nanoseconds pause(const workload& l) const noexcept;
 
   /// The sleep begins, without doorbells or with them.
@@ -35,11 +35,11 @@ public:
   bool slept_silently() const noexcept { return silent_; }
 
 private:
-  // Where worker and front end share a CPU, or both are busy, each ring would preempt the worker for the sake of one very short
+  // Where worker and front end share a CPU, or both are busy, each bell would preempt the worker for the sake of one very short
   // task: when a wake-up has brought that little and many short tasks are pending.
   COPROC_LAZY std::chrono::nanoseconds coalescing_pause(std::chrono::nanoseconds backlog) const noexcept;
 
-  // Where tasks take too long to spin for, and each worker has another one to go on with, a ring would cost the worker more
+  // Where tasks take too long to spin for, and each worker has another one to go on with, a bell would cost the worker more
   // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings
   // three results. Not for ever: one of the tasks may be far longer than the others.
   COPROC_LAZY std::chrono::nanoseconds unhurried_pause(const workload& l) const noexcept;

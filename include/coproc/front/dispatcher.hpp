@@ -35,7 +35,7 @@ public:
   fleet& workers() noexcept { return fleet_; }
   const fleet& workers() const noexcept { return fleet_; }
 
-  /// Who sleeps, who is woken, who rings.
+  /// Who sleeps, who is woken, whose bell wakes the front end.
   wakeups& waking() noexcept { return waking_; }
 
   /// Which tasks there are. Changed only through the functions here.

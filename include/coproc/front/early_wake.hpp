@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 // When the front end is woken by the clock shortly before a result is due, to spin for the rest: a CPU that has halted
-// meanwhile takes some 40 us to wake up, by which a result is late whose worker rings when it is through. Learned from whether
+// meanwhile takes some 40 us to wake up, by which a result is late whose worker uses its bell when it is through. Learned from whether
 // results come when they are due; no system call, no clock. Front end, under the pool's mutex.
 //
-//   sleep, bells armed ---- alarm() ----> watch, nobody rings ---- result, or patience is over
+//   sleep, bells armed ---- alarm() ----> watch, no bells ------ result, or patience is over
 //                                         due - lead                        due + patience
 #pragma once
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // Sleep and waking, on both sides, as far as the front end has a hand in it: which workers have something to do, who of
-// them must be woken, who is to ring when the front end sleeps, and whether it should rather spin. The handshakes are
+// them must be woken, whose bell is to wake the front end, and whether it should rather spin. The handshakes are
 // in shm/sleep.hpp, their models in tests/model/. No system call, no clock. Front end, under the pool's mutex.
 #pragma once
 
@@ -83,17 +83,18 @@ public:
   /// at any_head_done().
   COPROC_LAZY void arm(std::uint64_t arm_epoch) noexcept;
 
-  /// Before a sleep that the clock ends: only those ring that are without work now, and get some meanwhile.
+  /// Before a sleep that the clock ends: only those use their bell that are without work now, and get some meanwhile.
   COPROC_LAZY void arm_idle(std::uint64_t arm_epoch) noexcept;
 
-  /// The front end polls. The words stay: a worker that has not rung for this epoch yet rings once more, to no harm.
+  /// The front end polls. The words stay: a worker that has not used its bell for this epoch yet does so once, to no
+  /// harm.
   void disarm() noexcept { arm_epoch_ = 0; }
 
-  /// Woken by the clock, before a result: nobody needs to ring until the next arm() (rule W2, docs/protocol.md).
+  /// Woken by the clock, before a result: no bell is needed until the next arm() (rule W2, docs/protocol.md).
   COPROC_LAZY void silence() noexcept;
 
   /// Before a task is published to `w`, perhaps while the front end sleeps: armed after READY, it could be through and
-  /// not ring (rules W2 and W4, docs/protocol.md).
+  /// not use its bell (rules W2 and W4, docs/protocol.md).
   COPROC_LAZY void before_ready(worker& w) noexcept;
 
   // ---- workers sleep
@@ -127,10 +128,10 @@ public:
 private:
   static constexpr double spun_for_ns = 40'000; // tasks below: about a wake-up
 
-  // Tasks that are worth a ring each; the second where all that work are on the front end's own CPU. A ring gives it to
+  // Tasks that are worth a bell each; the second where all that work are on the front end's own CPU. A bell gives it to
   // the front end for a moment. The clock does so, too, and to set the clock costs ten times as much where a hypervisor
   // does it. Kernels do leave front end and worker on one CPU while another is idle.
-  static constexpr double rung_for_ns = 10'000, rung_for_here_ns = 4'000;
+  static constexpr double bell_worth_ns = 10'000, bell_worth_here_ns = 4'000;
 
   COPROC_LAZY std::chrono::nanoseconds time_of(std::size_t tasks) const noexcept;
 
@@ -138,7 +139,7 @@ private:
   const pace& pace_;
   active_seats active_;
   std::uint64_t arm_epoch_ = 0; // 0: the front end polls
-  bool only_idle_ring_ = false;
+  bool only_idle_bells_ = false;
   std::shared_ptr<std::atomic<bool>> freed_somewhere_ = std::make_shared<std::atomic<bool>>(false);
   std::uint32_t front_end_cpu_ = 0; // 1 + its number; 0: unknown
 };

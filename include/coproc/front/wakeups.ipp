@@ -30,7 +30,7 @@ COPROC_LAZY_DEF bell_moderation::workload wakeups::workload(int cpu) const noexc
   const unsigned cpus = fleet_.limits().usable_cpus;
   const bool all_here = here == busy;
   bell_moderation::workload l;
-  if (pace_.task_ns() < (all_here ? rung_for_here_ns : rung_for_ns) && longest >= 8) l.short_backlog = time_of(longest);
+  if (pace_.task_ns() < (all_here ? bell_worth_here_ns : bell_worth_ns) && longest >= 8) l.short_backlog = time_of(longest);
   if (shortest >= 2 && shortest != shm::ring_slots && !all_here) l.long_backlog = time_of(shortest - 1);
   if (busy >= cpus) l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
   return l;
@@ -83,7 +83,7 @@ COPROC_LAZY_DEF void wakeups::publish_cpu(int cpu) noexcept {
 
 COPROC_LAZY_DEF void wakeups::arm(std::uint64_t arm_epoch) noexcept {
   arm_epoch_ = arm_epoch;
-  only_idle_ring_ = false;
+  only_idle_bells_ = false;
   each_active([&](auto& w) {
     if (w.load() != 0) w.arm(arm_epoch);
   });
@@ -91,7 +91,7 @@ COPROC_LAZY_DEF void wakeups::arm(std::uint64_t arm_epoch) noexcept {
 
 COPROC_LAZY_DEF void wakeups::arm_idle(std::uint64_t arm_epoch) noexcept {
   arm_epoch_ = arm_epoch;
-  only_idle_ring_ = true;
+  only_idle_bells_ = true;
 }
 
 COPROC_LAZY_DEF void wakeups::silence() noexcept {
@@ -99,7 +99,7 @@ COPROC_LAZY_DEF void wakeups::silence() noexcept {
 }
 
 COPROC_LAZY_DEF void wakeups::before_ready(worker& w) noexcept {
-  if (arm_epoch_ != 0 && (!only_idle_ring_ || w.unfinished() == 0)) w.arm(arm_epoch_);
+  if (arm_epoch_ != 0 && (!only_idle_bells_ || w.unfinished() == 0)) w.arm(arm_epoch_);
 }
 
 COPROC_LAZY_DEF void wakeups::messages_sent() noexcept {
