@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/front/task_details.hpp>
 #include <coproc/front/worker_memory.hpp>
 #include <coproc/os/lock.hpp>
 
