@@ -9,7 +9,7 @@
 using namespace coproc;
 using namespace coproc::testing;
 using signals = std::vector<recorded_effects::signalled>;
-using state = front::worker::state;
+using worker_status = front::worker::state;
 
 namespace {
 
@@ -31,7 +31,7 @@ TEST_CASE("news of incarnations that are unknown, or gone, are ignored") {
   CHECK(b.d.workers().vacant(0));
   const auto w = b.live_worker(0);
   b.d.workers().start_refused(w, os::system_code(EAGAIN), b.now); // it lives
-  CHECK(b.record(w).status() == state::live);
+  CHECK(b.record(w).status() == worker_status::live);
 }
 
 TEST_CASE("a worker that nobody could kill gets no work, and another one is tried later") {

@@ -13,7 +13,7 @@
 
 using namespace coproc;
 using namespace coproc::testing;
-using kind = front::ring::drained_kind;
+using drain_result = front::ring::drained_kind;
 using task_state = front::ring::task_state;
 
 namespace {
@@ -31,7 +31,7 @@ struct ring_bench {
     r.publish(t);
     return t;
   }
-  kind drain_kind() { return r.drain_one().kind; }
+  drain_result drain_kind() { return r.drain_one().kind; }
 
   std::shared_ptr<front::worker_memory> memory = make_worker_memory(4096);
   front::ring r{memory, max_result_bytes};
@@ -52,7 +52,7 @@ TEST_CASE("tasks come out once, in the order in which they went in, as often as 
     CHECK(b.process.run_one() == i);
     out.push_back(b.r.drain_one().task);
     out.push_back(b.r.drain_one().task);
-    CHECK(b.drain_kind() == kind::nothing);
+    CHECK(b.drain_kind() == drain_result::nothing);
   }
   CHECK(in == out);
   CHECK(b.r.tasks_issued() == in.size());
@@ -71,7 +71,7 @@ TEST_CASE("a revoked task leaves its slot occupied until the worker has acknowle
   CHECK(b.r.tasks_issued() == 1);
   CHECK(b.r.legal_remains());
   CHECK(b.process.begin());
-  CHECK(b.drain_kind() == kind::acknowledged);
+  CHECK(b.drain_kind() == drain_result::acknowledged);
   CHECK_FALSE(b.r.revoke(next)); // begun
   CHECK(b.r.load() == 1);
 }
@@ -104,7 +104,7 @@ TEST_CASE("a head that was RUNNING is never READY again") {
   CHECK(b.r.state_of(t) == task_state::running);
   b.process.head().state = shm::pack(0, shm::slot_state::ready);
   CHECK(b.r.state_of(t) == task_state::illegal);
-  CHECK(b.drain_kind() == kind::violation);
+  CHECK(b.drain_kind() == drain_result::violation);
   CHECK_FALSE(b.r.legal_remains());
 }
 
@@ -124,7 +124,7 @@ TEST_CASE("what no worker writes is a violation") {
     b.process.finish(shm::result_kind::value_in_file, max_result_bytes + 1, 0);
   }
   SECTION("a kind that there is none of") { b.process.finish(shm::result_kind::none, 1, 0); }
-  CHECK(b.drain_kind() == kind::violation);
+  CHECK(b.drain_kind() == drain_result::violation);
 }
 
 TEST_CASE("a result in the file is viewed where it lies, up to the last byte") {
@@ -132,7 +132,7 @@ TEST_CASE("a result in the file is viewed where it lies, up to the last byte") {
   auto& t = b.publish();
   REQUIRE(b.process.begin());
   b.process.finish(shm::result_kind::value_in_file, 100, 4096 - 100);
-  CHECK(b.drain_kind() == kind::finished);
+  CHECK(b.drain_kind() == drain_result::finished);
   CHECK(result_bytes(t).data() == b.memory->results_map.data() + 4096 - 100);
 }
 

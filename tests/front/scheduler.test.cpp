@@ -358,15 +358,15 @@ TEST_CASE("quick submissions fill the ring of a worker that is awake, then the q
   CHECK(!submit_quickly(b, 200)); // no room: it must wait
   CHECK(b.record(w).load() == shm::ring_slots);
   CHECK(b.d.books().accepted() == 200);
-  std::vector<std::uint64_t> names;
+  names ran;
   while (b.d.outstanding() != 0) {
     while (b.worker(w).run_one()) {
     }
     b.turn();
-    for (const auto& e : b.completed()) names.push_back(e.name);
+    for (const auto& e : b.completed()) ran.push_back(e.name);
   }
-  REQUIRE(names.size() == 200);
-  for (std::uint64_t i = 0; i != 200; ++i) CHECK(names[i] == i);
+  REQUIRE(ran.size() == 200);
+  for (std::uint64_t i = 0; i != 200; ++i) CHECK(ran[i] == i);
 }
 
 TEST_CASE("quick submissions go to the shorter ring, and give no worker more than its depth") {

@@ -9,7 +9,7 @@
 
 using namespace coproc;
 using namespace coproc::testing;
-using state = front::worker::state;
+using worker_status = front::worker::state;
 
 namespace {
 
@@ -128,20 +128,20 @@ TEST_CASE("a task that runs past its timeout is ended by SIGTERM, then SIGKILL, 
   CHECK_FALSE(a.kill);
   CHECK(a.moved.pop_front() == &behind); // before the signal
   CHECK(a.moved.empty());
-  CHECK(b->w.status() == state::ending);
+  CHECK(b->w.status() == worker_status::ending);
   CHECK(b->w.is_victim(running));
   CHECK(b->w.exit().cause == exit_cause::timed_out);
 
   CHECK(b->w.next_deadline() == b->now + grace);
   CHECK(is_nothing(b->advance(grace - 1ns)));
   CHECK(is_kill(b->advance(1ns)));
-  CHECK(b->w.status() == state::killed);
+  CHECK(b->w.status() == worker_status::killed);
 
   CHECK(b->w.next_deadline() == b->now + grace);
   a = b->advance(grace);
   CHECK(a.give_up);
   CHECK_FALSE(a.kill);
-  CHECK(b->w.status() == state::quarantined);
+  CHECK(b->w.status() == worker_status::quarantined);
   CHECK(b->w.next_deadline() == never);
 }
 
@@ -214,7 +214,7 @@ TEST_CASE("a kill for a task that is done meanwhile harms nobody") {
   CHECK_FALSE(a.terminate);
   CHECK_FALSE(a.kill);
   CHECK(a.moved.pop_front() == &behind);
-  CHECK(b->w.status() == state::live);
+  CHECK(b->w.status() == worker_status::live);
 }
 
 TEST_CASE("a worker that says of a task that was not to be taken back that it is READY lies") {
@@ -294,7 +294,7 @@ TEST_CASE("an idle worker is dismissed, and killed if it does not go") {
   const auto a = b->w.end(SIGTERM, b->now);
   CHECK(a.dismiss);
   CHECK_FALSE(a.terminate);
-  CHECK(b->w.status() == state::leaving);
+  CHECK(b->w.status() == worker_status::leaving);
   CHECK(is_nothing(b->w.end(SIGTERM, b->now)));
   CHECK(is_kill(b->advance(grace)));
   CHECK(b->w.exit().cause == exit_cause::shutdown);
@@ -306,7 +306,7 @@ TEST_CASE("what begins to end while its revoked tasks are not acknowledged keeps
   CHECK(b->w.take_back(t, b->now));
   const auto a = b->w.end(SIGTERM, b->now);
   CHECK(a.dismiss);
-  CHECK(b->w.status() == state::ending);
+  CHECK(b->w.status() == worker_status::ending);
 }
 
 TEST_CASE("when the fork server is lost a worker is killed for that, and what it had not begun moves") {
