@@ -157,6 +157,10 @@ struct pool_options {
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
   /// ago goes back to the system. What was used last stays, whatever its size.
   count max_warm_bytes = 0;
+  /// Forks although this process, or preload, has more than one thread; else the constructor refuses and names them. A
+  /// forked copy of a threaded process may hang for ever in any lock that another thread held: malloc's, stdio's, a
+  /// library's. For those who know that their other threads hold none: an emulator's own, or ones that only sleep.
+  bool dangerously_fork_with_threads = false;
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.

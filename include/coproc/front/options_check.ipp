@@ -30,6 +30,7 @@ public:
         number(o.max_warm_bytes, "pool_options::max_warm_bytes", shm::segment_pool::default_warm_bytes, 1, 1ull << 50);
     r.worker = settings(o, l);
     r.preload = o.preload;
+    r.fork_with_threads = o.dangerously_fork_with_threads;
     r.on_worker_start = o.on_worker_start;
     r.on_worker_exit = o.on_worker_exit;
     return r;

@@ -13,7 +13,7 @@ COPROC_LAZY_DEF process_host::process_host(const resolved_options& options) : op
 }
 
 COPROC_LAZY_DEF void process_host::launch() {
-  server_.launch(options_.preload, options_.worker);
+  server_.launch(options_.preload, options_.worker, options_.fork_with_threads);
   epoll_.add(server_.socket(), EPOLLIN, event_key{event_source::server, 0}.pack());
   epoll_.add(server_.pidfd(), EPOLLIN | EPOLLONESHOT, event_key{event_source::server_death, 0}.pack());
   epoll_.add(timer_.get(), EPOLLIN | EPOLLET, event_key{event_source::timer, 0}.pack());

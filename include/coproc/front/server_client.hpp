@@ -14,7 +14,7 @@ namespace coproc::detail::front {
 class server_client {
 public:
   /// Forks the server and waits until preload is done. Throws pool_error(errc::worker_start_failed) naming the cause.
-  COPROC_LAZY void launch(hook preload, const worker::worker_settings& worker);
+  COPROC_LAZY void launch(hook preload, const worker::worker_settings& worker, bool fork_with_threads);
 
   ~server_client() { end(std::chrono::steady_clock::now() + std::chrono::seconds(2)); }
 

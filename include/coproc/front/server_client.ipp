@@ -5,12 +5,14 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_settings& worker) {
-  if (!os::single_threaded())
+COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_settings& worker,
+                                            bool fork_with_threads) {
+  if (!fork_with_threads && !os::single_threaded())
     throw pool_error(make_error_code(errc::worker_start_failed),
-                     "this process has more than one thread, and a forked copy of a threaded process may deadlock in any "
-                     "lock that was held: make the pool before the first thread is started, or move it into a process "
-                     "of its own");
+                     "this process has more than one thread (also " + os::other_threads() +
+                         "), and a forked copy of a threaded process may deadlock in any lock that was held: make the "
+                         "pool before the first thread is started, or move it into a process of its own; libraries may "
+                         "start threads before main (a variable in the environment often prevents it)");
   server::fork_server_config config;
   auto [ours, theirs] = os::make_socketpair();
   config.socket = std::move(theirs);
@@ -18,6 +20,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   if (!config.front_end) os::throw_errno("pidfd_open");
   config.preload = preload;
   config.worker = worker;
+  config.fork_with_threads = fork_with_threads;
   std::fflush(stdout); // buffered text would be printed by every process
   std::fflush(stderr);
   pid_t pid;

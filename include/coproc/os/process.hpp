@@ -5,6 +5,7 @@
 
 #include <coproc/os/error.hpp>
 #include <coproc/os/fault.hpp>
+#include <coproc/os/text.hpp>
 #include <coproc/os/unique_fd.hpp>
 
 #include <algorithm>
@@ -14,10 +15,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -118,6 +121,31 @@ inline bool single_threaded() noexcept {
     }
   }
   return false;
+}
+
+/// Who the others are, for people: "asio (31), openblas (32)", at most eight of them. Threads are named by whoever starts
+/// them; one without a name has that of the program.
+inline std::string other_threads() {
+  std::string names;
+  DIR* const tasks = ::opendir("/proc/self/task");
+  if (tasks == nullptr) return names;
+  const std::string own = std::to_string(::syscall(SYS_gettid));
+  int named = 0;
+  while (const dirent* const entry = ::readdir(tasks)) {
+    if (entry->d_name[0] == '.' || entry->d_name == own) continue;
+    if (++named > 8) {
+      names += ", ...";
+      break;
+    }
+    char comm[32] = "?";
+    if (std::FILE* const file = std::fopen(text("/proc/self/task/", entry->d_name, "/comm").c_str(), "re")) {
+      if (std::fgets(comm, sizeof comm, file) != nullptr) comm[std::strcspn(comm, "\n")] = '\0';
+      std::fclose(file);
+    }
+    names += text(named == 1 ? "" : ", ", comm, " (", entry->d_name, ")");
+  }
+  ::closedir(tasks);
+  return names;
 }
 
 /// Blocks every signal for its lifetime, so that no inherited handler runs between fork and the child's clean-up.

@@ -81,6 +81,7 @@ struct fork_server_config {
   os::unique_fd front_end;      ///< pidfd: EOF alone would not tell, a child of the application may hold the socket
   hook preload;
   worker::worker_settings worker;
+  bool fork_with_threads = false; ///< preload may have started some
 };
 
 /// The real ones.

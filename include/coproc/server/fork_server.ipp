@@ -78,9 +78,11 @@ COPROC_LAZY bool preload_and_report(fork_server_config& config, fork_server_effe
   m.event = server_event::ready;
   try {
     if (config.preload) config.preload();
-    if (!os::single_threaded()) {
+    if (!config.fork_with_threads && !os::single_threaded()) {
       m.event = server_event::preload_failed;
-      std::snprintf(m.text, sizeof m.text, "preload started a thread; workers can only be forked from a single-threaded process");
+      std::snprintf(m.text, sizeof m.text,
+                    "preload started a thread, %s; workers can only be forked from a single-threaded process",
+                    os::other_threads().c_str());
     }
   } catch (const std::exception& e) {
     m.event = server_event::preload_failed;
