@@ -121,6 +121,8 @@ struct worker_exit {
   int signal = 0;                      ///< 0: not killed by a signal
   std::optional<int> exit_code;        ///< empty: killed by a signal, or unknown
   bool status_known = false;           ///< false: nobody could tell (fork server gone, or it did not answer within 1 s)
+  bool still_running = false;          ///< it was to be killed and is not dead: it was given up, its place is filled
+  int kill_error = 0;                  ///< errno: neither front end nor fork server may signal it
   exit_cause cause = exit_cause::self; ///< who ended it
   exit_phase phase = exit_phase::starting; ///< how far it had come
   unsigned index = 0;                      ///< of the worker
@@ -130,6 +132,11 @@ struct worker_exit {
   std::int64_t system_microseconds = 0;    ///< CPU time in the kernel
   std::int64_t max_rss_kilobytes = 0;      ///< the most memory that was resident
 };
+
+namespace detail {
+/// What is said of a worker that is still_running, after its pid.
+COPROC_DECL std::string describe_survivor(const worker_exit& how);
+} // namespace detail
 
 /// The worker died while it ran this task. If cause() is violation, nobody knows whether it had begun. (A task that is known
 /// not to have begun is not lost: it moves to another worker.)

@@ -18,7 +18,7 @@ public:
   std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
     case errc::worker_lost: return "the worker process died";
-    case errc::task_timeout: return "the task ran past its time-out and its worker was killed";
+    case errc::task_timeout: return "the task ran past its time-out";
     case errc::timed_out: return "the operation ran past its time-out";
     case errc::queue_full: return "the queue of the pool is full";
     case errc::pool_closed: return "the pool is closed";
@@ -79,9 +79,17 @@ COPROC_DEF const net::error_category& error_category() noexcept { return detail:
 
 namespace detail {
 
+COPROC_DEF std::string describe_survivor(const worker_exit& how) {
+  if (how.kill_error != 0)
+    return os::text("could not be killed (", std::strerror(how.kill_error), ") and may still run");
+  return "is not dead although it got SIGKILL, and may still run";
+}
+
 COPROC_LAZY std::string describe_end(const worker_exit& how) {
   std::string end;
-  if (how.signal != 0)
+  if (how.still_running)
+    end = describe_survivor(how);
+  else if (how.signal != 0)
     end = os::text("was killed by signal ", how.signal, " (", ::strsignal(how.signal), ")");
   else if (how.exit_code)
     end = os::text("exited with status ", *how.exit_code);

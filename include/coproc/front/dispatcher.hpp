@@ -70,7 +70,9 @@ public:
   COPROC_LAZY void started(std::uint64_t incarnation, pid_t pid, os::unique_fd pidfd, time_point now) noexcept;
   COPROC_LAZY void exited(std::uint64_t incarnation, const worker_exit& how, time_point now) noexcept;
   COPROC_LAZY void died(std::uint64_t incarnation, time_point now) noexcept;
+  COPROC_LAZY void signal_refused(std::uint64_t incarnation, int error) noexcept;
   COPROC_LAZY void server_lost(time_point now) noexcept;
+  COPROC_LAZY void server_replaced(time_point now) noexcept;
 
   COPROC_LAZY bool in_transition() const noexcept;
 

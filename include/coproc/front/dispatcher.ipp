@@ -211,6 +211,12 @@ COPROC_LAZY_DEF worker_state dispatcher::state_of(const worker_record& w) noexce
 
 COPROC_LAZY_DEF void dispatcher::start_failed(unsigned index, net::error_code why, time_point now) noexcept { fleet_.start_failed(index, why, now); }
 
+COPROC_LAZY_DEF void dispatcher::signal_refused(std::uint64_t incarnation, int error) noexcept {
+  fleet_.signal_refused(incarnation, error);
+}
+
+COPROC_LAZY_DEF void dispatcher::server_replaced(time_point now) noexcept { fleet_.server_replaced(now); }
+
 COPROC_LAZY_DEF void dispatcher::server_lost(time_point now) noexcept { fleet_.server_lost(now); }
 
 COPROC_LAZY_DEF bool dispatcher::in_transition() const noexcept { return fleet_.in_transition(); }

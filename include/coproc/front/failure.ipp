@@ -50,10 +50,12 @@ private:
 
   std::string killed_at_timeout() const {
     const worker_exit& exit = *details(task_).exit;
+    const std::string limit = os::text("the timeout is ", seconds(details(task_).terms.timeout), " s; worker ", exit.pid);
+    if (exit.still_running) return os::text(limit, " ", describe_survivor(exit));
     const char* const how = exit.signal == SIGTERM   ? "SIGTERM"
                             : exit.signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
                                                      : "itself, after SIGTERM";
-    return os::text("the timeout is ", seconds(details(task_).terms.timeout), " s; worker ", exit.pid, " was ended by ", how);
+    return os::text(limit, " was ended by ", how);
   }
 
   std::string retries() const {

@@ -48,7 +48,6 @@ COPROC_LAZY_DEF void fleet::died(worker_record& w, time_point now) noexcept {
     w.status = state::dead;
     w.next_step = after(now, limits_.exit_status_wait);
     w.head_deadline = w.head_soft_deadline = w.start_deadline = time_point::max();
-    w.exit_known |= server_gone_; // nobody is left to tell
     bury(w, now);
   }
   w.exit.index = w.index;
@@ -80,7 +79,8 @@ COPROC_LAZY_DEF void fleet::see_to_successor(const worker_record& w, time_point 
   if (s.worker && !(s.worker->due || s.worker->exhausted())) return;
   if (w.exit.cause == exit_cause::idle) return;
   const bool deliberate = w.exit.cause != exit_cause::self && w.exit.cause != exit_cause::start_timeout;
-  if (w.initialized() && (deliberate || w.tasks_done != 0)) return request(w.index);
+  const bool of_a_task = w.unfinished() != 0; // what it had not begun has been taken back
+  if (w.initialized() && (deliberate || of_a_task || w.tasks_done != 0)) return request(w.index);
   if (w.initialized()) return restarts_.after_crash(w.index, now);
   restarts_.after_failed_start(w.index, {},
                                w.exit.cause == exit_cause::start_timeout
@@ -124,6 +124,7 @@ COPROC_LAZY_DEF void fleet::quarantine(worker_record& w, time_point now) noexcep
   w.status = state::quarantined;
   w.next_step = time_point::max();
   w.exit.age = now - w.born_at;
+  w.exit.still_running = true;
   end_remaining(w);
   const unsigned index = w.index;
   if (!seats_.depart(w)) return;
@@ -244,17 +245,32 @@ COPROC_LAZY_DEF void fleet::died(std::uint64_t incarnation, time_point now) noex
   if (worker_record* w = seats_.find(incarnation)) died(*w, now);
 }
 
+COPROC_LAZY_DEF void fleet::signal_refused(std::uint64_t incarnation, int error) noexcept {
+  if (worker_record* const w = seats_.find(incarnation)) w->exit.kill_error = error;
+}
+
 COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
-  server_gone_ = true;
   restarts_.end();
+  lose_workers(now);
+  restarts_.fail({}, "the fork server died, and so did the one that stood by, so no worker can be started: make a new pool",
+                 now);
+}
+
+COPROC_LAZY_DEF void fleet::server_replaced(time_point now) noexcept {
+  lose_workers(now);
+}
+
+COPROC_LAZY_DEF void fleet::lose_workers(time_point now) noexcept {
   for (unsigned i = 0; i < size(); ++i) {
     for (worker_ptr* each : {&seats_[i].successor, &seats_[i].worker}) {
       if (!*each) continue;
       worker_record& w = **each;
-      if (w.status == state::starting) {
+      if (w.status == state::starting) { // nobody will say what has become of it
         effects_.retire(std::move(*each));
+        if (restarts_.enabled()) request(i);
         continue;
       }
+      w.exit_known = true; // as known as it will ever be
       if (w.exit.cause == exit_cause::self) w.exit.cause = exit_cause::fork_server;
       if (w.status != state::live && w.status != state::ending) continue;
       // The kernel kills them already (PDEATHSIG); this also bounds the wait should their deaths go unnoticed.
@@ -263,10 +279,9 @@ COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
     }
   }
   for (std::size_t i = 0; i < seats_.departed().size();) {
-    seats_.departed()[i]->exit_known = true; // as known as it will ever be
+    seats_.departed()[i]->exit_known = true;
     if (!classify(i)) ++i;
   }
-  restarts_.fail({}, "the fork server died, so no worker can be started: make a new pool", now);
 }
 
 COPROC_LAZY_DEF std::size_t fleet::drain(worker_record& w, std::size_t& budget, time_point now) noexcept {

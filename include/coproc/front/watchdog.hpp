@@ -65,13 +65,7 @@ private:
 
   COPROC_LAZY void stalled_for_too_long(worker_record& w, time_point now) noexcept;
 
-  // The initializer took some of its head's time, which begins only now; not again, and not for a worker that runs tasks and does
-  // not say that it is initialized.
-  COPROC_LAZY static bool began_late(const worker_record& w) noexcept;
-
   COPROC_LAZY void soft_expired(worker_record& w, time_point now) noexcept;
-
-  COPROC_LAZY void time_out(worker_record& w, task_record& running, time_point now) noexcept;
 
   COPROC_LAZY void head_expired(worker_record& w, time_point now) noexcept;
 

@@ -86,6 +86,7 @@ COPROC_LAZY_DEF void watchdog::take_back(worker_record& w, std::uint64_t from) n
 }
 
 COPROC_LAZY_DEF bool watchdog::step(worker_record& w, time_point now) noexcept {
+  if (!w.head_since_initialized && w.initialized()) look_at_head(w, now); // what the initializer took does not count
   if (now >= w.head_soft_deadline) soft_expired(w, now);
   if (now >= w.head_deadline) head_expired(w, now);
   if (now >= w.start_deadline) start_expired(w, now);
@@ -134,14 +135,8 @@ COPROC_LAZY_DEF void watchdog::soft_expired(worker_record& w, time_point now) no
     w.head_soft_deadline = after(now, details(*t).terms.soft_timeout);
     return;
   }
-  if (began_late(w)) return new_head(w, *t, now);
   details(*t).soft_expired = true;
   w.raise_stop(*t);
-}
-
-COPROC_LAZY_DEF void watchdog::time_out(worker_record& w, task_record& running, time_point now) noexcept {
-  if (began_late(w)) return new_head(w, running, now);
-  kill_running(w, running, exit_cause::timed_out, now);
 }
 
 COPROC_LAZY_DEF void watchdog::head_expired(worker_record& w, time_point now) noexcept {
@@ -152,12 +147,12 @@ COPROC_LAZY_DEF void watchdog::head_expired(worker_record& w, time_point now) no
   switch (w.look(*t)) {
   case worker_record::task_state::illegal: return violation(w, now);
   case worker_record::task_state::done: return;
-  case worker_record::task_state::running: return time_out(w, *t, now);
+  case worker_record::task_state::running: return kill_running(w, *t, exit_cause::timed_out, now);
   case worker_record::task_state::ready: break;
   }
   if (!w.initialized()) return new_head(w, *t, now); // it has not begun: start_timeout bounds an initializer
   take_back(w, t->seq + 1);
-  if (!w.revoke(*t)) return time_out(w, *t, now); // begun this very moment
+  if (!w.revoke(*t)) return kill_running(w, *t, exit_cause::timed_out, now); // begun this very moment
   ledger_.requeue(*t);
   look_at_head(w, now);
   stall(w, now);
@@ -171,8 +166,6 @@ COPROC_LAZY_DEF void watchdog::start_expired(worker_record& w, time_point now) n
   take_back(w);
   kill_now(w, now);
 }
-
-COPROC_LAZY_DEF bool watchdog::began_late(const worker_record& w) noexcept { return !w.head_since_initialized && w.initialized(); }
 
 COPROC_LAZY_DEF watchdog::watchdog(const dispatcher_limits& limits, effects& kernel, ledger& books) : limits_(limits), effects_(kernel), ledger_(books) {}
 

@@ -82,6 +82,37 @@ inline void end_new_child(pid_t pid) noexcept {
   invoke_uninterrupted(call::wait4, [&] { return ::waitpid(pid, nullptr, __WALL); });
 }
 
+/// Signals a child that is not reaped, so that its pid means nobody else. 0 or errno.
+inline int signal_child(pid_t pid, int number) noexcept {
+  return invoke(call::kill, [&] { return ::kill(pid, number); }) == 0 ? 0 : errno;
+}
+
+/// Reaps a dead process if it has become a child of this one, as the orphans of others do below a subreaper or PID 1.
+inline void reap_orphan(int pidfd) noexcept {
+  siginfo_t info{};
+  invoke_uninterrupted(call::wait4, [&] { // P_PIDFD, which older libraries do not name
+    return ::syscall(SYS_waitid, 3, pidfd, &info, WEXITED | WNOHANG | __WALL, nullptr);
+  });
+}
+
+/// Makes this process the leader of a process group of its own.
+inline void lead_group() noexcept {
+  invoke(call::setpgid, [] { return ::setpgid(0, 0); });
+}
+
+/// From here on this process outlives every signal that somebody sends: all but those of the kernel for its own faults,
+/// SIGCHLD, which must not be ignored by who waits for children, SIGKILL and SIGSTOP.
+inline void ignore_stray_signals() noexcept {
+  struct sigaction ignore {};
+  ignore.sa_handler = SIG_IGN;
+  for (int s = 1; s < _NSIG; ++s) {
+    if (s == SIGILL || s == SIGTRAP || s == SIGABRT || s == SIGBUS || s == SIGFPE || s == SIGSEGV || s == SIGSYS ||
+        s == SIGCHLD || s == SIGCONT || s == SIGKILL || s == SIGSTOP)
+      continue;
+    invoke(call::sigaction, [&] { return ::sigaction(s, &ignore, nullptr); });
+  }
+}
+
 inline pid_t parent() noexcept {
   return invoke(call::getppid, [] { return ::getppid(); });
 }
@@ -179,7 +210,7 @@ void clean_child(const int (&keep)[N]) noexcept {
   default_action.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
-  invoke(call::setpgid, [] { return ::setpgid(0, 0); });
+  lead_group();
 
   int sorted[N];
   std::copy(keep, keep + N, sorted);

@@ -24,10 +24,40 @@ COPROC_LAZY_DEF void fork_server::refuse(const worker::start_request& request, i
   push(answer, -1);
 }
 
+COPROC_LAZY_DEF void fork_server::on_stand_by(os::unique_fd socket) {
+  spawned s = effects_.fork_copy(std::move(socket));
+  server_message answer;
+  if (s.error != 0) {
+    answer.event = server_event::stand_by_failed;
+    answer.error = s.error;
+    return push(answer, -1);
+  }
+  if (s.pid != 0) return static_cast<void>(children_.push_back({s.pid, 0, std::move(s.pidfd)}));
+  children_.clear(); // they are the other's
+  outbox_.clear();
+  retry_later_ = false;
+  answer.event = server_event::ready;
+  answer.pid = ::getpid();
+  push(answer, s.pidfd.get());
+  if (!outbox_.empty()) outbox_.back().keep = std::move(s.pidfd);
+}
+
+COPROC_LAZY_DEF void fork_server::on_signal(std::uint64_t incarnation, int number) {
+  const auto it = std::find_if(children_.begin(), children_.end(),
+                               [&](const child& c) { return c.incarnation == incarnation; });
+  if (it == children_.end()) return; // it is dead, as EXITED says
+  server_message answer;
+  answer.event = server_event::signal_failed;
+  answer.incarnation = incarnation;
+  answer.error = effects_.signal(it->pid, it->pidfd.get(), number);
+  if (answer.error != 0) push(answer, -1);
+}
+
 COPROC_LAZY_DEF void fork_server::on_dead(pid_t pid) {
   const auto it = std::find_if(children_.begin(), children_.end(), [&](const child& c) { return c.pid == pid; });
   if (it == children_.end()) return;
   const os::exit_report r = effects_.reap(pid);
+  if (it->incarnation == 0) return static_cast<void>(children_.erase(it)); // the front end sees that by itself
   server_message m;
   m.event = server_event::exited;
   m.incarnation = it->incarnation;
@@ -78,6 +108,7 @@ COPROC_LAZY bool preload_and_report(fork_server_config& config, fork_server_effe
   m.event = server_event::ready;
   try {
     if (config.preload) config.preload();
+    os::ignore_stray_signals();
     if (!config.fork_with_threads && !os::single_threaded()) {
       m.event = server_event::preload_failed;
       std::snprintf(m.text, sizeof m.text,
@@ -120,14 +151,24 @@ COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
     for (const pid_t pid : dead) server.on_dead(pid);
     if (fds[0].revents & POLLOUT) server.on_writable();
     if (fds[0].revents & (POLLIN | POLLHUP | POLLERR)) {
-      worker::start_request request;
+      server_request request;
       os::received r = os::receive_message(config.socket.get(), os::writable_bytes_of(request), false);
       if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) continue;
       if (r.error != 0 || r.bytes != sizeof request) break; // end of file: the pool is gone
-      if (r.fd_count != 4)
-        server.refuse(request, EMFILE); // they were dropped, because this process has no room for them
-      else
-        server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
+      switch (request.order) { // descriptors are dropped on the way where this process has no room for them
+      case server_order::start:
+        if (r.fd_count != 4)
+          server.refuse(request.worker, EMFILE);
+        else
+          server.on_start(request.worker,
+                          {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
+        break;
+      case server_order::stand_by:
+        os::set_name("coproc-server"); // perhaps it stood by itself
+        if (r.fd_count == 1) server.on_stand_by(std::move(r.fds[0])); // else its end of file says that there is none
+        break;
+      case server_order::signal: server.on_signal(request.worker.incarnation, request.signal); break;
+      }
     }
   }
   end_workers(server);

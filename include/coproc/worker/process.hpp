@@ -11,6 +11,7 @@
 #include <coproc/os/socket.hpp>
 #include <coproc/worker/loop.hpp>
 #include <coproc/worker/orders.hpp>
+#include <coproc/worker/stray_signals.hpp>
 #include <coproc/worker/views.hpp>
 
 #include <cstdio>
@@ -32,6 +33,7 @@ struct worker_settings {
   worker_limits limits;
   affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;
+  pid_t front_end = 0;
 };
 
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.

@@ -45,6 +45,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
   os::set_name(name);
   const int keep[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
   os::clean_child(keep);
+  ignore_stray_signals({settings.front_end, server});
 
   try {
     os::mapping mailbox_map(fds.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
