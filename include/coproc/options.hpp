@@ -11,6 +11,7 @@
 #include <limits>
 #include <new>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <type_traits>
 #include <utility>
@@ -97,6 +98,33 @@ enum class affinity_policy {
   spread, ///< worker i is pinned to one CPU of those that the front end may use, the i-th modulo their number
 };
 
+/// Numbers of open descriptors, 16 at most: `{log_fd, 0}`, or a std::span of them.
+class descriptor_list {
+public:
+  static constexpr std::size_t max_size = 16; ///< so many at most
+
+  constexpr descriptor_list() = default; ///< none
+  /// These.
+  constexpr descriptor_list(std::same_as<int> auto... fd)
+    requires(sizeof...(fd) > 0)
+      : fds_{fd...}, size_(sizeof...(fd)) {
+    static_assert(sizeof...(fd) <= max_size, "coproc: a descriptor_list has 16 descriptors at most");
+  }
+  /// Those of a span. \par Errors  std::invalid_argument if there are more than max_size
+  constexpr descriptor_list(std::span<const int> fds) : size_(fds.size()) {
+    if (fds.size() > max_size) throw std::invalid_argument("coproc: a descriptor_list has 16 descriptors at most");
+    for (std::size_t i = 0; i != size_; ++i) fds_[i] = fds[i];
+  }
+
+  constexpr const int* begin() const noexcept { return fds_; }       ///< as of a container
+  constexpr const int* end() const noexcept { return fds_ + size_; } ///< as of a container
+  constexpr std::size_t size() const noexcept { return size_; }      ///< how many there are
+
+private:
+  int fds_[max_size] = {};
+  std::size_t size_ = 0;
+};
+
 /// Limits of each worker process, as of setrlimit (soft and hard); empty: inherited.
 struct worker_limits {
   std::optional<std::uint64_t> address_space_bytes = {}; ///< RLIMIT_AS; above three times max_payload, which is mapped
@@ -157,6 +185,9 @@ struct pool_options {
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
   /// ago goes back to the system. What was used last stays, whatever its size.
   count max_warm_bytes = 0;
+  /// Descriptors of this process that tasks, hooks and the fork server find open under the same numbers, all their life.
+  /// All others are closed there, but standard output and standard error; standard input is /dev/null unless 0 is named.
+  descriptor_list inherit_descriptors = {};
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.

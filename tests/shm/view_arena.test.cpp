@@ -25,7 +25,7 @@ public:
   explicit arena_bench(std::size_t size)
       : bytes(size), fd(os::make_memfd("coproc-test-results", ring_bytes + size)),
         map(fd.get(), ring_bytes + size, os::access::read_write),
-        arena(map.data() + ring_bytes, size, ring_bytes, fd.get(), returned) {}
+        arena(map.data() + ring_bytes, size, ring_bytes, returned) {}
 
   std::size_t place_of(const std::byte* p) const { return static_cast<std::size_t>(p - map.data()) - ring_bytes; }
 

@@ -92,7 +92,7 @@ public:
       detail::worker::worker_context context;
       context.mailbox = &m;
       detail::worker::worker_loop<> loop(
-          m, shm::result_space(memory_->results_map.data(), file_bytes, results_fd_.get(), m.parent.freed), 4096,
+          m, shm::result_space(memory_->results_map.data(), file_bytes, m.parent.freed), 4096,
           context, around_, spin_);
       loop.run();
     });

@@ -51,7 +51,7 @@ public:
         mailbox_map_(mailbox_fd_.get(), shm::mailbox_bytes, os::access::read_write),
         results_map_(results_fd_.get(), file_bytes, os::access::read_write),
         m(*reinterpret_cast<shm::mailbox*>(mailbox_map_.data())),
-        loop_(m, shm::result_space(results_map_.data(), file_bytes, results_fd_.get(), m.parent.freed), max_result,
+        loop_(m, shm::result_space(results_map_.data(), file_bytes, m.parent.freed), max_result,
               context, around, spin, unlimited, busy_poll) {
     context.mailbox = &m;
   }

@@ -8,6 +8,7 @@
 #include <coproc/os/text.hpp>
 
 #include <algorithm>
+#include <fcntl.h>
 #include <limits>
 #include <stdexcept>
 
@@ -121,6 +122,10 @@ private:
     if (o.oom_score_adj < 0 || o.oom_score_adj > 1000)
       fail("pool_options::oom_score_adj is ", o.oom_score_adj, "; it must be 0 to 1000");
     w.oom_score_adj = o.oom_score_adj;
+    for (const int fd : o.inherit_descriptors)
+      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0)
+        fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
+    w.inherit = o.inherit_descriptors;
     return w;
   }
 

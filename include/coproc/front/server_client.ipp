@@ -18,6 +18,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   if (!config.front_end) os::throw_errno("pidfd_open");
   config.preload = preload;
   config.worker = worker;
+  config.worker.first_descriptor = os::above_all_descriptors();
   std::fflush(stdout); // buffered text would be printed by every process
   std::fflush(stderr);
   pid_t pid;

@@ -106,11 +106,10 @@ inline void seal_for_readers(const unique_fd& fd) {
     throw_errno("F_ADD_SEALS on shared memory");
 }
 
-/// Gives the pages of [offset, offset + bytes) back; they read as zeros afterwards. Best effort.
-inline void punch_hole(int fd, std::size_t offset, std::size_t bytes) noexcept {
-  invoke_uninterrupted(call::punch_hole, [&] {
-    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  });
+/// Gives the pages of shared memory that is mapped writable back, for all who map it; they read as zeros afterwards. Whole
+/// pages. Best effort.
+inline void punch_hole(std::byte* pages, std::size_t bytes) noexcept {
+  invoke_uninterrupted(call::punch_hole, [&] { return ::madvise(pages, bytes, MADV_REMOVE); });
 }
 
 } // namespace coproc::os

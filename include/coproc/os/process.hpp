@@ -3,6 +3,7 @@
 // may be reused, a pidfd never is.
 #pragma once
 
+#include <coproc/os/descriptors.hpp>
 #include <coproc/os/error.hpp>
 #include <coproc/os/fault.hpp>
 #include <coproc/os/unique_fd.hpp>
@@ -143,26 +144,17 @@ inline pid_t fork() noexcept {
 }
 
 /// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
-/// /dev/null as stdin, and as stdout and stderr where they are closed; no descriptor besides 0-2 and `keep`, which are
-/// above 2; then an empty mask.
-template <std::size_t N>
-void clean_child(const int (&keep)[N]) noexcept {
+/// /dev/null as stdin unless 0 is kept, and as stdout and stderr where they are closed; no descriptor besides 0-2 and
+/// `keep`, which it sorts; then an empty mask. False: the descriptors could not be closed.
+inline bool clean_child(std::span<int> keep) noexcept {
   struct sigaction default_action {};
   default_action.sa_handler = SIG_DFL;
   for (int s = 1; s < _NSIG; ++s)
     invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
   invoke(call::setpgid, [] { return ::setpgid(0, 0); });
 
-  int sorted[N];
-  std::copy(keep, keep + N, sorted);
-  std::sort(sorted, sorted + N);
-  unsigned next = 3;
-  for (const int each : sorted) {
-    const auto fd = static_cast<unsigned>(each);
-    if (fd > next) invoke(call::close_range, [&] { return ::close_range(next, fd - 1, 0); });
-    next = std::max(next, fd + 1);
-  }
-  invoke(call::close_range, [&] { return ::close_range(next, ~0u, 0); });
+  if (!close_all_but(keep)) return false;
+  const bool keeps_stdin = std::binary_search(keep.begin(), keep.end(), 0);
 
   const auto is_open = [](int fd) {
     return invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0;
@@ -170,7 +162,7 @@ void clean_child(const int (&keep)[N]) noexcept {
   unique_fd opened = open_file("/dev/null", O_RDWR);
   const int null = opened.get();
   for (const int standard : {0, 1, 2}) {
-    if (null < 0 || (standard != 0 && null != standard && is_open(standard))) continue;
+    if (null < 0 || ((standard != 0 || keeps_stdin) && null != standard && is_open(standard))) continue;
     if (null == standard)
       invoke(call::descriptor_flags, [&] { return ::fcntl(null, F_SETFD, 0); }); // for what a task may exec
     else
@@ -181,6 +173,7 @@ void clean_child(const int (&keep)[N]) noexcept {
   sigset_t none;
   ::sigemptyset(&none);
   invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &none, nullptr); });
+  return true;
 }
 
 /// Adds to this process's oom_score_adj (at most 1000), which it inherited: when memory runs out, it is to go first.

@@ -72,11 +72,24 @@ COPROC_LAZY void end_workers(fork_server& server) noexcept {
     if (os::wait_dead(c.pidfd.get(), deadline)) os::reap(c.pid);
 }
 
-// Runs preload and says how it went. False: the server has no reason to live.
-COPROC_LAZY bool preload_and_report(fork_server_config& config, fork_server_effects& kernel) noexcept {
+// Where the descriptors of workers are to lie: above all that the front end had, and that preload has opened, whose
+// numbers it may have noted. False: there is no room.
+COPROC_LAZY bool choose_descriptors(worker::worker_settings& worker) noexcept {
+  constexpr int at_once = 8;
+  worker.first_descriptor = std::max(worker.first_descriptor, os::above_all_descriptors());
+  worker.open_files = os::raise_open_files_limit(worker.first_descriptor + at_once);
+  return errno == 0;
+}
+
+// Cleans up, runs preload and says how it went. False: the server has no reason to live.
+COPROC_LAZY bool set_up_and_report(fork_server_config& config, fork_server_effects& kernel) noexcept {
   server_message m;
   m.event = server_event::ready;
-  try {
+  if (!worker::clean_child(config.worker.inherit, {config.socket.get(), config.front_end.get()})) {
+    m.event = server_event::preload_failed;
+    std::snprintf(m.text, sizeof m.text, "%s", worker::cannot_close);
+  }
+  if (m.event == server_event::ready) try {
     if (config.preload) config.preload();
     if (!os::single_threaded()) {
       m.event = server_event::preload_failed;
@@ -89,16 +102,30 @@ COPROC_LAZY bool preload_and_report(fork_server_config& config, fork_server_effe
     m.event = server_event::preload_failed;
     std::snprintf(m.text, sizeof m.text, "preload threw something that is not a standard exception");
   }
+  if (m.event == server_event::ready && !choose_descriptors(config.worker)) {
+    m.event = server_event::preload_failed;
+    std::snprintf(m.text, sizeof m.text,
+                  "descriptor %d of this program is open, and those of the workers lie above it: raise the hard limit of "
+                  "RLIMIT_NOFILE, or make the pool before that descriptor",
+                  config.worker.first_descriptor - 1);
+  }
   return kernel.send(m, -1) == 0 && m.event == server_event::ready;
+}
+
+// Tasks may still use numbers of descriptors that the front end had, or close them: none is one of the pool's.
+COPROC_LAZY void start(fork_server& server, const worker::start_request& request, os::received& r, int first_descriptor) {
+  for (std::size_t i = 0; i != r.fd_count; ++i) {
+    r.fds[i] = os::move_above(std::move(r.fds[i]), first_descriptor);
+    if (!r.fds[i]) return server.refuse(request, errno);
+  }
+  server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
 }
 
 COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
   os::set_name("coproc-server");
-  const int keep[] = {config.socket.get(), config.front_end.get()};
-  os::clean_child(keep);
   fork_server_os<> kernel(config);
   fork_server server(kernel);
-  if (!preload_and_report(config, kernel)) os::exit_now(1);
+  if (!set_up_and_report(config, kernel)) os::exit_now(1);
 
   std::vector<pollfd> fds;
   for (;;) {
@@ -125,7 +152,7 @@ COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
       if (r.fd_count != 4)
         server.refuse(request, EMFILE); // they were dropped, because this process has no room for them
       else
-        server.on_start(request, {std::move(r.fds[0]), std::move(r.fds[1]), std::move(r.fds[2]), std::move(r.fds[3])});
+        start(server, request, r, config.worker.first_descriptor);
     }
   }
   end_workers(server);

@@ -13,8 +13,10 @@
 #include <coproc/worker/orders.hpp>
 #include <coproc/worker/views.hpp>
 
+#include <array>
 #include <cstdio>
 #include <new>
+#include <span>
 #include <unordered_map>
 
 namespace coproc::detail::worker {
@@ -32,7 +34,21 @@ struct worker_settings {
   worker_limits limits;
   affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;
+  descriptor_list inherit;
+  int first_descriptor = 3;        ///< the pool's descriptors in workers have this number or a higher one: see using.md
+  std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
 };
+
+inline constexpr const char* cannot_close =
+    "the descriptors of the program cannot be closed: close_range(2) is refused, and there is no /proc/self/fd; allow either";
+
+/// As os::clean_child: those that the pool itself needs, and those that all may have, stay.
+COPROC_LAZY bool clean_child(const descriptor_list& inherit, std::initializer_list<int> own) noexcept {
+  std::array<int, descriptor_list::max_size + 4> keep;
+  auto end = std::copy(inherit.begin(), inherit.end(), keep.begin());
+  end = std::copy(own.begin(), own.end(), end);
+  return os::clean_child({keep.begin(), end});
+}
 
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.
 inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71;

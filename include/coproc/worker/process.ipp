@@ -22,6 +22,12 @@ COPROC_LAZY void apply_limits(const worker_limits& l) {
   set(RLIMIT_NPROC, "setrlimit(RLIMIT_NPROC)", l.processes);
 }
 
+// Those of the pool that lie above it stay usable.
+COPROC_LAZY void restore_open_files(const rlimit& limit) {
+  if (os::invoke(os::call::setrlimit, [&] { return ::setrlimit(RLIMIT_NOFILE, &limit); }) != 0)
+    os::throw_errno("setrlimit(RLIMIT_NOFILE)");
+}
+
 COPROC_LAZY void run_initializer(hook initializer, unsigned index) noexcept {
   if (!initializer) return;
   try {
@@ -43,17 +49,21 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
   char name[16];
   std::snprintf(name, sizeof name, "coproc-%u", start.index % 100'000);
   os::set_name(name);
-  const int keep[] = {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()};
-  os::clean_child(keep);
+  if (!clean_child(settings.inherit, {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()})) {
+    std::fprintf(stderr, "coproc: worker %u ends: %s\n", start.index, cannot_close);
+    os::exit_now(exit_set_up_failed);
+  }
 
   try {
+    if (settings.open_files) restore_open_files(*settings.open_files);
     os::mapping mailbox_map(fds.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
     os::mapping results_map(fds.results.get(), start.result_bytes + start.view_bytes, os::access::read_write);
     fds.mailbox.reset();
+    fds.results.reset(); // whoever wrote into it would change results
     auto& m = *reinterpret_cast<shm::mailbox*>(mailbox_map.data());
     this_worker_context.mailbox = &m;
     this_worker_context.index = start.index;
-    shm::view_arena arena(results_map.data() + start.result_bytes, start.view_bytes, start.result_bytes, fds.results.get(),
+    shm::view_arena arena(results_map.data() + start.result_bytes, start.view_bytes, start.result_bytes,
                           m.parent.returned);
     view_lender<> views(arena);
     this_worker_context.views = &views;
@@ -70,7 +80,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
     worker_environment<> around(std::move(fds.control), std::move(fds.eventfd));
     around.ring(); // calls may wait for just this worker
     worker_loop<> loop(
-        m, shm::result_space(results_map.data(), start.result_bytes, fds.results.get(), m.parent.freed),
+        m, shm::result_space(results_map.data(), start.result_bytes, m.parent.freed),
         start.max_result_bytes, this_worker_context, around, settings.spin_limit,
         start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll);
     loop.run();
