@@ -85,6 +85,12 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
+/// What happens, when a worker ends, to the processes that its tasks have started and that are still in its process group.
+enum class on_worker_end {
+  kill, ///< SIGKILL, however the worker ends: a process that is to outlive it calls setsid()
+  keep, ///< they go on
+};
+
 /// Whether a task may be run again when its worker has died. One that had not begun moves to another worker by itself, as
 /// often as that happens: that is no retry.
 enum class retry {
@@ -188,6 +194,8 @@ struct pool_options {
   /// Descriptors of this process that tasks, hooks and the fork server find open under the same numbers, all their life.
   /// All others are closed there, but standard output and standard error; standard input is /dev/null unless 0 is named.
   descriptor_list inherit_descriptors = {};
+  /// What happens to processes that tasks have started, when their worker ends.
+  on_worker_end descendants = on_worker_end::kill;
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.

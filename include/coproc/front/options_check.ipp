@@ -126,6 +126,7 @@ private:
       if (fd < 0 || ::fcntl(fd, F_GETFD) < 0)
         fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
     w.inherit = o.inherit_descriptors;
+    w.descendants = o.descendants;
     return w;
   }
 

@@ -73,6 +73,16 @@ inline exit_report reap(pid_t pid) noexcept {
   return r;
 }
 
+/// Kills what a dead child has left in its process group. Only while the child is not reaped: until then nobody else can
+/// have its pid, and no other group its number.
+inline void end_group_of_dead(pid_t pid) noexcept {
+  siginfo_t info{};
+  const int found = invoke_uninterrupted(call::wait4, [&] {
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+  });
+  if (found == 0 && info.si_pid == pid) invoke(call::kill, [&] { return ::kill(-pid, SIGKILL); });
+}
+
 /// Kills and reaps a child that was just forked and has no pidfd. The one numeric kill: nobody has reaped it, so its pid
 /// cannot have been reused.
 inline void end_new_child(pid_t pid) noexcept {

@@ -109,7 +109,10 @@ public:
     return s;
   }
 
-  os::exit_report reap(pid_t pid) noexcept override { return os::reap(pid); }
+  os::exit_report reap(pid_t pid) noexcept override {
+    if (config_.worker.descendants == on_worker_end::kill) os::end_group_of_dead(pid);
+    return os::reap(pid);
+  }
 
   int send(const server_message& m, int fd) noexcept override {
     return os::send_message(config_.socket.get(), os::bytes_of(m), fd >= 0 ? std::span<const int>(&fd, 1) : std::span<const int>());

@@ -65,11 +65,11 @@ COPROC_LAZY_DEF void fork_server::push(const server_message& m, int fd) {
 }
 
 // Ends all workers and reaps them; gives up on unkillable ones after a second.
-COPROC_LAZY void end_workers(fork_server& server) noexcept {
+COPROC_LAZY void end_workers(fork_server& server, fork_server_effects& kernel) noexcept {
   for (const auto& c : server.children()) os::send_signal(c.pidfd.get(), SIGKILL);
   const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   for (const auto& c : server.children())
-    if (os::wait_dead(c.pidfd.get(), deadline)) os::reap(c.pid);
+    if (os::wait_dead(c.pidfd.get(), deadline)) kernel.reap(c.pid);
 }
 
 // Where the descriptors of workers are to lie: above all that the front end had, and that preload has opened, whose
@@ -155,7 +155,7 @@ COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
         start(server, request, r, config.worker.first_descriptor);
     }
   }
-  end_workers(server);
+  end_workers(server, kernel);
   os::exit_now(0);
 }
 

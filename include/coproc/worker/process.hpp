@@ -34,6 +34,7 @@ struct worker_settings {
   worker_limits limits;
   affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;
+  on_worker_end descendants = on_worker_end::kill;
   descriptor_list inherit;
   int first_descriptor = 3;        ///< the pool's descriptors in workers have this number or a higher one: see using.md
   std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
