@@ -2,6 +2,7 @@
 #pragma once
 
 #include <coproc/front/server_client.hpp>
+#include <coproc/os/streams.hpp>
 
 namespace coproc::detail::front {
 
@@ -19,8 +20,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   config.preload = preload;
   config.worker = worker;
   config.worker.first_descriptor = os::above_all_descriptors();
-  std::fflush(stdout); // buffered text would be printed by every process
-  std::fflush(stderr);
+  os::flush_all_streams(); // buffered text would be printed by every process
   pid_t pid;
   {
     os::block_signals blocked;

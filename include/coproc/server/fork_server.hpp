@@ -7,6 +7,7 @@
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/os/streams.hpp>
 #include <coproc/server/messages.hpp>
 #include <coproc/worker/process.hpp>
 
@@ -90,7 +91,7 @@ public:
 
   spawned spawn(const worker::start_request& request, worker::worker_descriptors fds) override {
     spawned s;
-    std::fflush(stdout); // or each worker would print what preload left in the buffer
+    os::flush_all_streams(); // or each worker would print what preload left in the buffers
     {
       os::block_signals blocked;
       s.pid = os::fork();

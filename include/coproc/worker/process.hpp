@@ -9,6 +9,7 @@
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
 #include <coproc/os/socket.hpp>
+#include <coproc/os/streams.hpp>
 #include <coproc/worker/loop.hpp>
 #include <coproc/worker/orders.hpp>
 #include <coproc/worker/views.hpp>
@@ -76,7 +77,7 @@ public:
 
   void leave() noexcept override { os::exit_now(0); }
 
-  void before_sleep() noexcept override { std::fflush(stdout); }
+  void before_sleep() noexcept override { os::flush_standard_streams(); }
 
 private:
   void read_order() {

@@ -34,9 +34,11 @@ COPROC_LAZY void run_initializer(hook initializer, unsigned index) noexcept {
     initializer();
   } catch (const std::exception& e) {
     std::fprintf(stderr, "coproc: the initializer of worker %u threw: %s\n", index, e.what());
+    os::flush_all_streams();
     os::exit_now(exit_initializer_failed);
   } catch (...) {
     std::fprintf(stderr, "coproc: the initializer of worker %u threw\n", index);
+    os::flush_all_streams();
     os::exit_now(exit_initializer_failed);
   }
 }
@@ -88,7 +90,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
       hook finalizer = settings.finalizer;
       finalizer();
     }
-    std::fflush(stdout);
+    os::flush_all_streams();
     os::exit_now(0);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "coproc: worker %u ends: %s\n", start.index, e.what());
