@@ -123,6 +123,7 @@ COPROC_LAZY void start(fork_server& server, const worker::start_request& request
 
 COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
   os::set_name("coproc-server");
+  os::forget_exit_handlers();
   fork_server_os<> kernel(config);
   fork_server server(kernel);
   if (!set_up_and_report(config, kernel)) os::exit_now(1);

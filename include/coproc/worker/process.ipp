@@ -51,6 +51,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
   char name[16];
   std::snprintf(name, sizeof name, "coproc-%u", start.index % 100'000);
   os::set_name(name);
+  os::forget_exit_handlers();
   if (!clean_child(settings.inherit, {fds.mailbox.get(), fds.results.get(), fds.control.get(), fds.eventfd.get()})) {
     std::fprintf(stderr, "coproc: worker %u ends: %s\n", start.index, cannot_close);
     os::exit_now(exit_set_up_failed);
