@@ -153,14 +153,41 @@ inline pid_t fork() noexcept {
   return invoke(call::fork, [] { return ::fork(); });
 }
 
-/// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
+/// Has a meaning in a worker whatever the front end thinks of it: an error of the program, the pool's own way to end a
+/// task, and the death of a child, which would be nobody's to wait for.
+inline bool never_stays_ignored(int signal) noexcept {
+  switch (signal) {
+  case SIGILL:
+  case SIGTRAP:
+  case SIGABRT:
+  case SIGBUS:
+  case SIGFPE:
+  case SIGSEGV:
+  case SIGSYS:
+  case SIGTERM:
+  case SIGCHLD: return true;
+  default: return false;
+  }
+}
+
+/// In a new child: no handler is left. What was ignored stays so, but for never_stays_ignored(). SIGTTOU and SIGTTIN are
+/// ignored as well: a process group of its own is a background one, which `stty tostop` would stop when it prints.
+inline void reset_signals() noexcept {
+  for (int s = 1; s < _NSIG; ++s) {
+    struct sigaction action {}, old {};
+    action.sa_handler = s == SIGTTOU || s == SIGTTIN ? SIG_IGN : SIG_DFL;
+    // SIGKILL and SIGSTOP refuse.
+    if (invoke(call::sigaction, [&] { return ::sigaction(s, &action, &old); }) != 0) continue;
+    if (old.sa_handler != SIG_IGN || action.sa_handler == SIG_IGN || never_stays_ignored(s)) continue;
+    invoke(call::sigaction, [&] { return ::sigaction(s, &old, nullptr); });
+  }
+}
+
+/// In a new child, with all signals blocked: reset_signals(), own process group (Ctrl-C reaches the front end alone),
 /// /dev/null as stdin unless 0 is kept, and as stdout and stderr where they are closed; no descriptor besides 0-2 and
 /// `keep`, which it sorts; then an empty mask. False: the descriptors could not be closed.
 inline bool clean_child(std::span<int> keep) noexcept {
-  struct sigaction default_action {};
-  default_action.sa_handler = SIG_DFL;
-  for (int s = 1; s < _NSIG; ++s)
-    invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
+  reset_signals();
   invoke(call::setpgid, [] { return ::setpgid(0, 0); });
 
   if (!close_all_but(keep)) return false;
