@@ -39,9 +39,13 @@ public:
   void open() {
     std::unique_lock lock(this->mutex_);
     open_ = true;
-    auto waiting = waiters_.drain();
-    const base::posting scope(*this, lock);
-    while (auto op = waiting.pop_front()) detail::post(std::move(op), std::exception_ptr());
+    end_waits(lock, {});
+  }
+
+  /// It will never open: ends the waits that there are with e.
+  void fail(const std::exception_ptr& e) {
+    std::unique_lock lock(this->mutex_);
+    end_waits(lock, e);
   }
 
   void drop_waiters() noexcept {
@@ -51,6 +55,12 @@ public:
   }
 
 private:
+  void end_waits(std::unique_lock<std::mutex>& lock, const std::exception_ptr& e) {
+    auto waiting = waiters_.drain();
+    const base::posting scope(*this, lock);
+    while (auto op = waiting.pop_front()) detail::post(std::move(op), e);
+  }
+
   bool open_ = false;
   waiter_list<waiter> waiters_;
 };

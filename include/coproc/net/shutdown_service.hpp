@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Tells objects that hold waiting handlers when their execution context is being destroyed, so that those handlers are
-// destroyed uninvoked while the context still exists. Runs in the front end, on the thread that destroys the context.
+// destroyed uninvoked while the context still exists; and when it goes on in a forked copy of the process. Runs in the
+// front end, on the thread that does that.
 // Layer net/.
 #pragma once
 
@@ -20,6 +21,9 @@ class COPROC_VISIBLE shutdown_listener { // as the id of the service has to be
 public:
   /// The context is about to go: give up all handlers, uninvoked, and never touch the context again.
   virtual void context_shutting_down() noexcept = 0;
+
+  /// This process is a forked copy, in which the context goes on (notify_fork).
+  virtual void context_forked() noexcept {}
 
 protected:
   ~shutdown_listener() = default;
@@ -78,6 +82,17 @@ private:
     }
     for (auto& listener : listeners)
       if (auto alive = listener.lock()) alive->context_shutting_down();
+  }
+
+  void notify_fork(net::execution_context::fork_event event) override {
+    if (event != net::execution_context::fork_child) return;
+    std::vector<std::weak_ptr<Listener>> listeners;
+    {
+      std::lock_guard lock(registry_->mutex);
+      listeners.assign(registry_->listeners.begin(), registry_->listeners.end());
+    }
+    for (auto& listener : listeners)
+      if (auto alive = listener.lock()) alive->context_forked();
   }
 
   std::shared_ptr<registry> registry_ = std::make_shared<registry>();
