@@ -20,7 +20,7 @@ namespace coproc::os {
 
 /// Every system call that coproc makes: the denominator of fault injection.
 enum class call : unsigned {
-  memfd_create, ftruncate, add_seals, punch_hole, map, unmap, advise,
+  memfd_create, ftruncate, add_seals, punch_hole, map, unmap, advise, unlock,
   eventfd, eventfd_write, epoll_create, epoll_ctl, epoll_wait, timerfd_create, timerfd_settime,
   socketpair, sendmsg, recvmsg, poll, shutdown,
   fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup, dup2,
