@@ -11,6 +11,7 @@
 #include <coproc/options.hpp>
 #include <coproc/os/cache.hpp>
 #include <coproc/os/first_look.hpp>
+#include <coproc/os/float_modes.hpp>
 #include <coproc/os/fork_generation.hpp>
 #include <coproc/os/spin.hpp>
 #include <coproc/shm/result_file.hpp>
@@ -84,6 +85,7 @@ private:
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this, this);
     auto outcome = run_entry(entry, arguments, result);
+    modes_.restore();
     if (!process_.is_own()) environment_.leave(); // a child that the task forked
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
@@ -261,6 +263,7 @@ private:
   os::first_look first_look_;
   std::chrono::nanoseconds idle_limit_, busy_poll_;
   os::process_mark process_;
+  os::float_modes modes_; // as the initializer left them
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;
   unsigned until_timed_ = 0; // tasks
