@@ -13,6 +13,7 @@
 #include <optional>
 #include <span>
 #include <stdexcept>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -131,6 +132,12 @@ private:
   std::size_t size_ = 0;
 };
 
+/// A variable of the environment, as of setenv.
+struct environment_variable {
+  const char* name = nullptr;  ///< without `=`
+  const char* value = nullptr; ///< null: it is removed
+};
+
 /// Limits of each worker process, as of setrlimit (soft and hard); empty: inherited.
 struct worker_limits {
   std::optional<std::uint64_t> address_space_bytes = {}; ///< RLIMIT_AS; above three times max_payload, which is mapped
@@ -196,6 +203,14 @@ struct pool_options {
   descriptor_list inherit_descriptors = {};
   /// What happens to processes that tasks have started, when their worker ends.
   on_worker_end descendants = on_worker_end::kill;
+  /// Set in the fork server before preload, and so in all workers; copied by the pool's constructor.
+  std::span<const environment_variable> env = {};
+  /// Of the fork server before preload, and so of all workers [that of the front end]; copied.
+  std::string_view working_directory = {};
+  /// The same, 0..0777 [that of the front end].
+  std::optional<unsigned> umask = {};
+  /// What this_worker::seed() is made of, so that random numbers can be had again [another one for each pool].
+  std::optional<std::uint64_t> seed = {};
 };
 
 /// Per-call options, for process_pool::with. Member order is contract.

@@ -4,10 +4,12 @@
 #include <coproc/front/options_check.hpp>
 #include <coproc/front/scramble.hpp>
 #include <coproc/os/cpu.hpp>
+#include <coproc/os/random.hpp>
 #include <coproc/os/spin.hpp>
 #include <coproc/os/text.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <fcntl.h>
 #include <limits>
 #include <stdexcept>
@@ -127,6 +129,15 @@ private:
         fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
     w.inherit = o.inherit_descriptors;
     w.descendants = o.descendants;
+    for (const environment_variable& v : o.env) {
+      if (v.name == nullptr || *v.name == '\0' || std::strchr(v.name, '=') != nullptr)
+        fail("pool_options::env has a variable with the name '", v.name == nullptr ? "" : v.name, "'");
+      w.env.emplace_back(v.name, v.value == nullptr ? std::nullopt : std::optional<std::string>(v.value));
+    }
+    w.working_directory = o.working_directory;
+    if (o.umask && *o.umask > 0777) fail("pool_options::umask is ", *o.umask, "; it must be 0 to 0777, which is 511");
+    if (o.umask) w.umask = static_cast<mode_t>(*o.umask);
+    w.seed = o.seed ? *o.seed : os::random_number();
     return w;
   }
 

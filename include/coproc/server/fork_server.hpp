@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <deque>
+#include <string>
 #include <vector>
 
 namespace coproc::detail::server {

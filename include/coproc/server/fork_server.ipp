@@ -81,33 +81,36 @@ COPROC_LAZY bool choose_descriptors(worker::worker_settings& worker) noexcept {
   return errno == 0;
 }
 
-// Cleans up, runs preload and says how it went. False: the server has no reason to live.
+// What keeps this process from serving; empty: nothing.
+COPROC_LAZY std::string set_up(fork_server_config& config) {
+  if (!worker::clean_child(config.worker.inherit, {config.socket.get(), config.front_end.get()})) return worker::cannot_close;
+  try {
+    worker::enter_surroundings(config.worker);
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  try {
+    if (config.preload) config.preload();
+  } catch (const std::exception& e) {
+    return std::string("preload threw: ") + e.what();
+  } catch (...) {
+    return "preload threw something that is not a standard exception";
+  }
+  if (!os::single_threaded()) return "preload started a thread; workers can only be forked from a single-threaded process";
+  if (!choose_descriptors(config.worker))
+    return "descriptor " + std::to_string(config.worker.first_descriptor - 1) +
+           " of this program is open, and those of the workers lie above it: raise the hard limit of RLIMIT_NOFILE, or make "
+           "the pool before that descriptor";
+  return {};
+}
+
+// False: the server has no reason to live.
 COPROC_LAZY bool set_up_and_report(fork_server_config& config, fork_server_effects& kernel) noexcept {
   server_message m;
   m.event = server_event::ready;
-  if (!worker::clean_child(config.worker.inherit, {config.socket.get(), config.front_end.get()})) {
-    m.event = server_event::preload_failed;
-    std::snprintf(m.text, sizeof m.text, "%s", worker::cannot_close);
-  }
-  if (m.event == server_event::ready) try {
-    if (config.preload) config.preload();
-    if (!os::single_threaded()) {
-      m.event = server_event::preload_failed;
-      std::snprintf(m.text, sizeof m.text, "preload started a thread; workers can only be forked from a single-threaded process");
-    }
-  } catch (const std::exception& e) {
-    m.event = server_event::preload_failed;
-    std::snprintf(m.text, sizeof m.text, "preload threw: %s", e.what());
-  } catch (...) {
-    m.event = server_event::preload_failed;
-    std::snprintf(m.text, sizeof m.text, "preload threw something that is not a standard exception");
-  }
-  if (m.event == server_event::ready && !choose_descriptors(config.worker)) {
-    m.event = server_event::preload_failed;
-    std::snprintf(m.text, sizeof m.text,
-                  "descriptor %d of this program is open, and those of the workers lie above it: raise the hard limit of "
-                  "RLIMIT_NOFILE, or make the pool before that descriptor",
-                  config.worker.first_descriptor - 1);
+  if (const std::string trouble = set_up(config); !trouble.empty()) {
+    m.event = server_event::set_up_failed;
+    std::snprintf(m.text, sizeof m.text, "%s", trouble.c_str());
   }
   return kernel.send(m, -1) == 0 && m.event == server_event::ready;
 }

@@ -17,7 +17,7 @@ namespace coproc::detail::server {
 
 enum class server_event : std::uint32_t {
   ready = 1,       ///< once, after preload
-  preload_failed,  ///< once, instead of ready; text says why, or error
+  set_up_failed,   ///< once, instead of ready; text says why
   started,         ///< with one descriptor: the pidfd
   start_failed,    ///< error says why
   exited,          ///< always after started

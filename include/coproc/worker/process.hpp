@@ -18,7 +18,11 @@
 #include <cstdio>
 #include <new>
 #include <span>
+#include <string>
+#include <sys/stat.h>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace coproc::detail::worker {
 
@@ -38,6 +42,10 @@ struct worker_settings {
   on_worker_end descendants = on_worker_end::kill;
   descriptor_list inherit;
   int first_descriptor = 3;        ///< the pool's descriptors in workers have this number or a higher one: see using.md
+  std::vector<std::pair<std::string, std::optional<std::string>>> env; ///< empty value: to be removed
+  std::string working_directory;   ///< empty: that of the front end
+  std::optional<mode_t> umask;
+  std::uint64_t seed = 0;          ///< of the pool
   std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
 };
 
@@ -106,6 +114,9 @@ private:
   std::unordered_map<std::uint32_t, os::mapping> segments_;
   std::uint64_t received_ = 0;
 };
+
+/// Environment, working directory and umask of this process and its children. Throws pool_error.
+COPROC_LAZY void enter_surroundings(const worker_settings& settings);
 
 /// Runs in the child, all signals still blocked. Does not return.
 COPROC_LAZY void worker_main(const start_request& start, worker_descriptors fds, pid_t server,

@@ -22,6 +22,25 @@ COPROC_LAZY void apply_limits(const worker_limits& l) {
   set(RLIMIT_NPROC, "setrlimit(RLIMIT_NPROC)", l.processes);
 }
 
+COPROC_LAZY_DEF void enter_surroundings(const worker_settings& settings) {
+  for (const auto& [name, value] : settings.env) {
+    const int result = value ? ::setenv(name.c_str(), value->c_str(), 1) : ::unsetenv(name.c_str());
+    if (result != 0) os::throw_errno("setenv");
+  }
+  const std::string& directory = settings.working_directory;
+  if (!directory.empty() && os::invoke(os::call::chdir, [&] { return ::chdir(directory.c_str()); }) != 0)
+    os::throw_errno("chdir to pool_options::working_directory");
+  if (settings.umask) ::umask(*settings.umask);
+}
+
+// A bijection of incarnations for each seed of a pool: no two are the same. SplitMix64.
+COPROC_LAZY std::uint64_t seed_of(std::uint64_t pool_seed, std::uint64_t incarnation) noexcept {
+  std::uint64_t z = pool_seed + incarnation * 0x9e3779b97f4a7c15;
+  z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9;
+  z = (z ^ z >> 27) * 0x94d049bb133111eb;
+  return z ^ z >> 31;
+}
+
 // Those of the pool that lie above it stay usable.
 COPROC_LAZY void restore_open_files(const rlimit& limit) {
   if (os::invoke(os::call::setrlimit, [&] { return ::setrlimit(RLIMIT_NOFILE, &limit); }) != 0)
@@ -66,6 +85,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
     auto& m = *reinterpret_cast<shm::mailbox*>(mailbox_map.data());
     this_worker_context.mailbox = &m;
     this_worker_context.index = start.index;
+    this_worker_context.seed = seed_of(settings.seed, start.incarnation);
     shm::view_arena arena(results_map.data() + start.result_bytes, start.view_bytes, start.result_bytes,
                           m.parent.returned);
     view_lender<> views(arena);
