@@ -61,7 +61,7 @@ COPROC_LAZY bool clean_child(const descriptor_list& inherit, std::initializer_li
 }
 
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.
-inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71;
+inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71, exit_leaked = 72;
 
 /// The real one: doorbell and argument segments.
 COPROC_LAZY_CLASS class worker_environment final : public environment {

@@ -3,6 +3,9 @@
 
 #include <coproc/worker/process.hpp>
 #include <cstdio>
+#if COPROC_CHECK_LEAKS
+#include <sanitizer/lsan_interface.h>
+#endif
 
 namespace coproc::detail::worker {
 
@@ -62,6 +65,15 @@ COPROC_LAZY void run_initializer(hook initializer, unsigned index) noexcept {
   }
 }
 
+// What nothing refers to any more. The sanitizer itself looks only at exit(), which workers never come to.
+COPROC_LAZY void check_leaks([[maybe_unused]] unsigned index) noexcept {
+#if COPROC_CHECK_LEAKS
+  if (::__lsan_do_recoverable_leak_check() == 0) return;
+  std::fprintf(stderr, "coproc: worker %u, process %d: its tasks have leaked what is reported above\n", index, ::getpid());
+  os::exit_now(exit_leaked);
+#endif
+}
+
 COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
                                     const worker_settings& settings) noexcept {
   // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
@@ -112,6 +124,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
       finalizer();
     }
     os::flush_all_streams();
+    check_leaks(start.index);
     os::exit_now(0);
   } catch (const std::exception& e) {
     std::fprintf(stderr, "coproc: worker %u ends: %s\n", start.index, e.what());
