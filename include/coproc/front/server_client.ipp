@@ -16,7 +16,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   auto [ours, theirs] = os::make_socketpair();
   config.socket = std::move(theirs);
   config.front_end = os::open_pidfd(::getpid());
-  if (!config.front_end) os::throw_errno("pidfd_open");
+  if (!config.front_end) os::throw_errno(os::no_pidfd);
   config.preload = preload;
   config.worker = worker;
   config.worker.first_descriptor = os::above_all_descriptors();
@@ -38,7 +38,7 @@ COPROC_LAZY_DEF void server_client::launch(hook preload, const worker::worker_se
   if (!pidfd_) {
     const int error = errno;
     os::end_new_child(pid);
-    os::throw_errno("pidfd_open", error);
+    os::throw_errno(os::no_pidfd, error);
   }
   await_ready();
 }

@@ -33,6 +33,10 @@ inline unique_fd open_pidfd(pid_t pid) noexcept {
       unique_fd(invoke(call::pidfd_open, [&] { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); })));
 }
 
+/// What to say where there is none.
+inline constexpr const char* no_pidfd =
+    "pidfd_open(2) is needed: it came with Linux 5.3, profiles of containers may refuse it, and valgrind 3.19 does not know it";
+
 /// Returns 0 or errno; ESRCH: it is dead already.
 inline int send_signal(int pidfd, int signal) noexcept {
   return invoke(call::pidfd_send_signal, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0
