@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cfenv>
+#include <clocale>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -22,6 +23,7 @@
 #include <string_view>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <termios.h>
 #include <unistd.h>
 #include <vector>
@@ -465,6 +467,76 @@ TEST_CASE("a task finds the floating-point modes of the initializer, whatever th
   CHECK(*before.value == FE_DOWNWARD * 2);
   CHECK(*after.value == *before.value);
   CHECK(infinite.succeeded());
+}
+
+TEST_CASE("what a task changes of its process hits the next one, unless restore_state is set") {
+  const leak_audit audit;
+  const auto initializer = [] {
+    if (::chdir("/proc") != 0) throw std::runtime_error("chdir");
+    ::umask(026);
+    ::signal(SIGUSR1, SIG_IGN);
+  };
+  const auto spoil = +[] {
+    ::alarm(1);
+    const itimerval soon{{}, {1, 0}};
+    ::setitimer(ITIMER_PROF, &soon, nullptr);
+    ::umask(0);
+    ::signal(SIGUSR1, [](int) {});
+    sigset_t usr2;
+    ::sigemptyset(&usr2);
+    ::sigaddset(&usr2, SIGUSR2);
+    ::sigprocmask(SIG_BLOCK, &usr2, nullptr);
+    std::setlocale(LC_ALL, "C.UTF-8");
+    return ::chdir("/");
+  };
+  const auto look = +[] {
+    itimerval prof{};
+    ::getitimer(ITIMER_PROF, &prof);
+    struct sigaction usr1 {};
+    ::sigaction(SIGUSR1, nullptr, &usr1);
+    sigset_t mask;
+    ::sigprocmask(SIG_BLOCK, nullptr, &mask);
+    std::string text = ::alarm(0) != 0 || prof.it_value.tv_sec + prof.it_value.tv_usec != 0 ? "timer " : "";
+    text += std::filesystem::current_path().string() + " " + std::to_string(::umask(0)) + " ";
+    text += usr1.sa_handler == SIG_IGN ? "ignored " : "handled ";
+    text += ::sigismember(&mask, SIGUSR2) ? "blocked " : "open ";
+    return text + std::setlocale(LC_ALL, nullptr);
+  };
+  for (const bool restore : {false, true}) {
+    net::io_context io(1);
+    coproc::process_pool pool(io, {.max_workers = 1, .initializer = initializer, .restore_state = restore});
+    ending<int> spoilt;
+    ending<std::string> seen, at_first;
+    start(at_first, pool, look); // sets umask to 0, which is to be restored, too
+    start(spoilt, pool, spoil);
+    start(seen, pool, look);
+    REQUIRE(run_all(io));
+    REQUIRE((at_first.succeeded() && spoilt.succeeded() && seen.succeeded()));
+    CHECK(*at_first.value == "/proc 22 ignored open C");
+    CHECK(*seen.value == (restore ? "/proc 22 ignored open C" : "timer / 0 handled blocked C.UTF-8"));
+  }
+}
+
+TEST_CASE("with restore_state a timer that fired while its signal was blocked does not kill the next task") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1, .restore_state = true});
+  ending<void> pending;
+  ending<int> next;
+  start(pending, pool, +[] {
+    sigset_t alarm;
+    ::sigemptyset(&alarm);
+    ::sigaddset(&alarm, SIGALRM);
+    ::sigprocmask(SIG_BLOCK, &alarm, nullptr);
+    const itimerval now{{}, {0, 1}};
+    ::setitimer(ITIMER_REAL, &now, nullptr);
+    for (sigset_t waiting{}; ::sigpending(&waiting) == 0 && !::sigismember(&waiting, SIGALRM);) {
+    }
+  });
+  start(next, pool, +[] { return 5; });
+  REQUIRE(run_all(io));
+  CHECK(pending.succeeded());
+  CHECK(next.succeeded());
 }
 
 } // namespace process_inheritance

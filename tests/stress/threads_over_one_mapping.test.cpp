@@ -49,6 +49,7 @@ struct bell_only final : detail::worker::environment {
   void read_orders(std::uint64_t) override {}
   void leave() noexcept override { std::abort(); }
   void before_sleep() noexcept override {}
+  void after_task() noexcept override {}
 
   int eventfd;
 };

@@ -129,6 +129,7 @@ private:
         fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
     w.inherit = o.inherit_descriptors;
     w.descendants = o.descendants;
+    w.restore_state = o.restore_state;
     for (const environment_variable& v : o.env) {
       if (v.name == nullptr || *v.name == '\0' || std::strchr(v.name, '=') != nullptr)
         fail("pool_options::env has a variable with the name '", v.name == nullptr ? "" : v.name, "'");

@@ -24,7 +24,7 @@ enum class call : unsigned {
   eventfd, eventfd_write, epoll_create, epoll_ctl, epoll_wait, timerfd_create, timerfd_settime,
   socketpair, sendmsg, recvmsg, poll, shutdown,
   fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup, dup2,
-  descriptor_flags, close, kill, getppid, sleep, setrlimit, getrlimit, chdir, setaffinity, getaffinity, sysconf,
+  descriptor_flags, close, kill, getppid, sleep, setrlimit, getrlimit, chdir, itimer, setaffinity, getaffinity, sysconf,
   futex_wait, futex_wake, membarrier, exit,
   count_
 };

@@ -8,6 +8,7 @@
 #include <coproc/os/cpu.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
+#include <coproc/os/process_state.hpp>
 #include <coproc/os/socket.hpp>
 #include <coproc/os/streams.hpp>
 #include <coproc/worker/loop.hpp>
@@ -17,6 +18,7 @@
 #include <array>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <sys/stat.h>
@@ -45,6 +47,7 @@ struct worker_settings {
   std::vector<std::pair<std::string, std::optional<std::string>>> env; ///< empty value: to be removed
   std::string working_directory;   ///< empty: that of the front end
   std::optional<mode_t> umask;
+  bool restore_state = false;      ///< after each task
   std::uint64_t seed = 0;          ///< of the pool
   std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
 };
@@ -66,8 +69,10 @@ inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71, exit
 /// The real one: doorbell and argument segments.
 COPROC_LAZY_CLASS class worker_environment final : public environment {
 public:
-  worker_environment(os::unique_fd control, os::unique_fd eventfd) noexcept
-      : control_(std::move(control)), eventfd_(std::move(eventfd)) {}
+  worker_environment(os::unique_fd control, os::unique_fd eventfd, const worker_settings& settings)
+      : control_(std::move(control)), eventfd_(std::move(eventfd)) {
+    if (settings.restore_state) state_.emplace(settings.first_descriptor);
+  }
 
   // A task that closed the descriptor has made this worker mute: its death, at least, is heard.
   void ring() noexcept override {
@@ -86,6 +91,10 @@ public:
   void leave() noexcept override { os::exit_now(0); }
 
   void before_sleep() noexcept override { os::flush_standard_streams(); }
+
+  void after_task() noexcept override {
+    if (state_) state_->restore();
+  }
 
 private:
   void read_order() {
@@ -111,6 +120,7 @@ private:
   }
 
   os::unique_fd control_, eventfd_;
+  std::optional<os::process_state> state_; // as the initializer left it
   std::unordered_map<std::uint32_t, os::mapping> segments_;
   std::uint64_t received_ = 0;
 };

@@ -112,12 +112,13 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
     shm::store(shm::site::phase, m.worker.phase, static_cast<std::uint32_t>(shm::worker_phase::initialized),
                std::memory_order_release);
 
-    worker_environment<> around(std::move(fds.control), std::move(fds.eventfd));
+    worker_environment<> around(std::move(fds.control), std::move(fds.eventfd), settings);
     around.ring(); // calls may wait for just this worker
     worker_loop<> loop(
         m, shm::result_space(results_map.data(), start.result_bytes, m.parent.freed),
         start.max_result_bytes, this_worker_context, around, settings.spin_limit,
-        start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll);
+        start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll,
+        settings.restore_state);
     loop.run();
     if (settings.finalizer) {
       hook finalizer = settings.finalizer;
