@@ -86,7 +86,7 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
-/// What happens, when a worker ends, to the processes that its tasks have started and that are still in its process group.
+/// What happens when a worker ends to the processes that its tasks have started, as far as they are in its process group.
 enum class on_worker_end {
   kill, ///< SIGKILL, however the worker ends: a process that is to outlive it calls setsid()
   keep, ///< they go on
@@ -198,8 +198,8 @@ struct pool_options {
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
   /// ago goes back to the system. What was used last stays, whatever its size.
   count max_warm_bytes = 0;
-  /// Descriptors of this process that tasks, hooks and the fork server find open under the same numbers, all their life.
-  /// All others are closed there, but standard output and standard error; standard input is /dev/null unless 0 is named.
+  /// Descriptors of this process that hooks and tasks find open under the same numbers. All others are closed there, but
+  /// standard output and standard error; standard input is /dev/null unless 0 is named.
   descriptor_list inherit_descriptors = {};
   /// What happens to processes that tasks have started, when their worker ends.
   on_worker_end descendants = on_worker_end::kill;
@@ -211,9 +211,9 @@ struct pool_options {
   std::optional<unsigned> umask = {};
   /// What this_worker::seed() is made of, so that random numbers can be had again [another one for each pool].
   std::optional<std::uint64_t> seed = {};
-  /// After each task the worker's process is as the initializer left it: no alarm() or setitimer() runs, blocked signals and
-  /// handlers, working directory, umask and C locale are as they were. Costs about 3 us a task. Without it, what a task
-  /// changes of them stays; floating-point modes never do.
+  /// After each task the worker's process is as the initializer left it: no timer of alarm() or setitimer() runs, and
+  /// blocked signals, handlers, working directory, umask and C locale are as they were. Some forty system calls, 5 to 10
+  /// us. Without it, what a task changes of them stays (but not floating-point modes).
   bool restore_state = false;
 };
 

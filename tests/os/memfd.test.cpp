@@ -111,3 +111,11 @@ TEST_CASE("what cannot be made or mapped is a pool_error with the system's code"
   CHECK(os::make_memfd("coproc-test", 4096));
   ::setrlimit(RLIMIT_FSIZE, &before);
 }
+
+TEST_CASE("shared memory is made mapped and of its size, and not even the first page is there before it is used") {
+  const os::shared_memory m = os::make_shared_memory("coproc-test", 1 << 20, os::access::read_write);
+  CHECK(m.map.size() == 1 << 20);
+  CHECK(blocks_of(m.fd.get()) == 0);
+  m.map.data()[(1 << 20) - 1] = std::byte{1};
+  CHECK(blocks_of(m.fd.get()) > 0);
+}
