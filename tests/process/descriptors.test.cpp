@@ -127,23 +127,6 @@ TEST_CASE("the memory of results has no descriptor in a worker, and the pool's t
   });
 }
 
-TEST_CASE("a number that preload has opened is not one of the pool's in tasks, either") {
-  const leak_audit audit;
-  check_in_child([] {
-    drop_inherited_descriptors();
-    static int opened = -1;
-    const auto preload = [] {
-      for (int i = 0; i < 40; ++i) opened = ::dup(0);
-    };
-    net::io_context io(1);
-    coproc::process_pool pool(io, {.max_workers = 1, .preload = preload});
-    ending<bool> e;
-    start(e, pool, +[] { return opened >= 43 && ::close(opened) < 0; });
-    expect(run_all(io) && e.succeeded(), "the call failed");
-    expect(*e.value, "preload's descriptor is open in a task");
-  });
-}
-
 TEST_CASE("inherited descriptors are open in hooks and tasks of all workers, standard input too, and no others") {
   const leak_audit audit;
   check_in_child([] {

@@ -72,11 +72,10 @@ COPROC_LAZY void end_workers(fork_server& server, fork_server_effects& kernel) n
     if (os::wait_dead(c.pidfd.get(), deadline)) kernel.reap(c.pid);
 }
 
-// Where the descriptors of workers are to lie: above all that the front end had, and that preload has opened, whose
-// numbers it may have noted. False: there is no room.
-COPROC_LAZY bool choose_descriptors(worker::worker_settings& worker) noexcept {
+// For the descriptors of workers, which come to lie above all that the front end had. (Not among those of preload, either: it
+// has them while these arrive.) False: there is no room.
+COPROC_LAZY bool make_room(worker::worker_settings& worker) noexcept {
   constexpr int at_once = 8;
-  worker.first_descriptor = std::max(worker.first_descriptor, os::above_all_descriptors());
   worker.open_files = os::raise_open_files_limit(worker.first_descriptor + at_once);
   return errno == 0;
 }
@@ -97,7 +96,7 @@ COPROC_LAZY std::string set_up(fork_server_config& config) {
     return "preload threw something that is not a standard exception";
   }
   if (!os::single_threaded()) return "preload started a thread; workers can only be forked from a single-threaded process";
-  if (!choose_descriptors(config.worker))
+  if (!make_room(config.worker))
     return "descriptor " + std::to_string(config.worker.first_descriptor - 1) +
            " of this program is open, and those of the workers lie above it: raise the hard limit of RLIMIT_NOFILE, or make "
            "the pool before that descriptor";
