@@ -73,9 +73,9 @@ TEST_CASE("a process without threads says so, one with a thread does not, and ag
   CHECK(os::single_threaded());
 }
 
-TEST_CASE(
-    "a clean child has no handler, what was ignored stays so but for SIGTERM, no blocked signal, its own group, no foreign "
-    "descriptor, an empty stdin") {
+TEST_CASE("a clean child has no handler, what was ignored stays so but for SIGTERM, no blocked signal, its own group, "
+          "no foreign "
+          "descriptor, an empty stdin") {
   auto& r = shared<report>();
   ::signal(SIGUSR1, SIG_IGN);
   ::signal(SIGTERM, SIG_IGN);
@@ -214,7 +214,7 @@ TEST_CASE("a clean child keeps standard input if it is told to") {
     ::dup2(out.get(), 0);
     int keep[] = {0};
     os::clean_child(keep);
-    struct stat now {};
+    struct stat now{};
     ::fstat(0, &now);
     r.stdin_is_null = !S_ISFIFO(now.st_mode);
   });

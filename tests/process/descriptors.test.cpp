@@ -145,11 +145,12 @@ TEST_CASE("inherited descriptors are open in hooks and tasks of all workers, sta
                                    .inherit_descriptors = {log[1], 0}});
     std::vector<ending<int>> calls(6);
     for (auto& e : calls)
-      start(e, pool, +[] {
-        char byte = 0;
-        if (::write(log_fd, "t", 1) != 1 || ::read(0, &byte, 1) != 1) return -1;
-        return static_cast<int>(byte);
-      });
+      start(
+          e, pool, +[] {
+            char byte = 0;
+            if (::write(log_fd, "t", 1) != 1 || ::read(0, &byte, 1) != 1) return -1;
+            return static_cast<int>(byte);
+          });
     ending<bool> other;
     start(other, pool, +[](int fd) { return ::fcntl(fd, F_GETFD) < 0; }, log[0]);
     expect(run_all(io), "calls do not end");
@@ -162,21 +163,25 @@ TEST_CASE("inherited descriptors are open in hooks and tasks of all workers, sta
     expect(other.succeeded() && *other.value, "one that was not named is open");
     char text[64] = {};
     const auto n = ::read(log[0], text, sizeof text - 1);
-    expect(n > 0 && std::count(text, text + n, 't') == 6 && std::count(text, text + n, 'p') == 1 && std::count(text, text + n, 'i') >= 3,
+    expect(n > 0 && std::count(text, text + n, 't') == 6 && std::count(text, text + n, 'p') == 1 &&
+               std::count(text, text + n, 'i') >= 3,
            "the log does not have all lines");
   });
 }
 
 TEST_CASE("a descriptor to be inherited that is not open is refused by name; so is a list that is too long") {
   net::io_context io(1);
-  CHECK(refusal(io, {.max_workers = 1, .inherit_descriptors = {987}}).find("inherit_descriptors has 987") != std::string::npos);
-  CHECK(refusal(io, {.max_workers = 1, .inherit_descriptors = {-1}}).find("inherit_descriptors has -1") != std::string::npos);
+  CHECK(refusal(io, {.max_workers = 1, .inherit_descriptors = {987}}).find("inherit_descriptors has 987") !=
+        std::string::npos);
+  CHECK(refusal(io, {.max_workers = 1, .inherit_descriptors = {-1}}).find("inherit_descriptors has -1") !=
+        std::string::npos);
   const std::vector<int> many(17, 1), some(16, 1);
   CHECK_THROWS_AS(coproc::descriptor_list(std::span<const int>(many)), std::invalid_argument);
   CHECK(coproc::descriptor_list(std::span<const int>(some)).size() == 16);
 }
 
-TEST_CASE("the limit of open files is raised for the pool's descriptors alone, and where that is forbidden it is said") {
+TEST_CASE(
+    "the limit of open files is raised for the pool's descriptors alone, and where that is forbidden it is said") {
   const leak_audit audit;
   check_in_child([] {
     drop_inherited_descriptors();
@@ -195,7 +200,8 @@ TEST_CASE("the limit of open files is raised for the pool's descriptors alone, a
     expect(::fcntl(0, F_DUPFD, 63) == 63, "F_DUPFD");
     net::io_context io(1);
     const std::string text = refusal(io, {.max_workers = 1});
-    expect(text.find("descriptor 63") != std::string::npos && text.find("RLIMIT_NOFILE") != std::string::npos, "not said");
+    expect(text.find("descriptor 63") != std::string::npos && text.find("RLIMIT_NOFILE") != std::string::npos,
+           "not said");
   });
 }
 

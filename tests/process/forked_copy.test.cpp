@@ -59,7 +59,8 @@ void expect_copy_is_well(pid_t child) {
 
 } // namespace
 
-TEST_CASE("a copy that runs the inherited loop gets wrong_process for its calls and its shutdown; the original goes on") {
+TEST_CASE(
+    "a copy that runs the inherited loop gets wrong_process for its calls and its shutdown; the original goes on") {
   const leak_audit audit;
   enum when { waiting, posted, completed };
   for (const when at : {waiting, posted, completed}) {
@@ -78,7 +79,8 @@ TEST_CASE("a copy that runs the inherited loop gets wrong_process for its calls 
     }
     if (at == completed) {
       shared->go.add();
-      ::usleep(20'000); // results lie in shared memory, which the copy does not have; whether all do makes no difference
+      ::usleep(
+          20'000); // results lie in shared memory, which the copy does not have; whether all do makes no difference
     }
     net::co_spawn(io, pool.shutdown(std::chrono::hours(1)), into(shutdown));
     if (at != posted) io.poll_one();

@@ -118,7 +118,8 @@ long kilobytes_of(const char* what, const char* file) {
 
 } // namespace
 
-TEST_CASE("programs that a task has started end with its worker: after a time-out, a cancellation, a shutdown, a crash") {
+TEST_CASE(
+    "programs that a task has started end with its worker: after a time-out, a cancellation, a shutdown, a crash") {
   const leak_audit audit;
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1, .kill_grace = 100ms});
@@ -184,13 +185,16 @@ TEST_CASE("who wants survivors says on_worker_end::keep, or has them leave the g
     coproc::process_pool pool(
         io, {.max_workers = 1, .descendants = keep ? coproc::on_worker_end::keep : coproc::on_worker_end::kill});
     ending<int> e;
-    start(e, pool, +[](bool in_the_group) {
-      if (const pid_t child = ::fork(); child != 0) return static_cast<int>(child);
-      if (!in_the_group) ::setsid();
-      shared->grandchild = ::getpid();
-      shared->started.add();
-      for (;;) ::pause();
-    }, keep);
+    start(
+        e, pool,
+        +[](bool in_the_group) {
+          if (const pid_t child = ::fork(); child != 0) return static_cast<int>(child);
+          if (!in_the_group) ::setsid();
+          shared->grandchild = ::getpid();
+          shared->started.add();
+          for (;;) ::pause();
+        },
+        keep);
     ending<int> lost;
     REQUIRE(run_all(io));
     REQUIRE(shared->started.await(1));
@@ -223,12 +227,15 @@ TEST_CASE("exit() in a task runs what was registered in its worker, and nothing 
         };
         coproc::process_pool pool(io, {.max_workers = 1, .preload = preload, .initializer = initializer});
         ending<int> e;
-        start(e, pool, +[](bool in_a_hurry) -> int {
-          std::atexit([] { shared->worker_handlers.add(); });
-          std::at_quick_exit([] { shared->worker_handlers.add(); });
-          std::fputs("not flushed by the task", stdout);
-          in_a_hurry ? std::quick_exit(3) : std::exit(3);
-        }, quick);
+        start(
+            e, pool,
+            +[](bool in_a_hurry) -> int {
+              std::atexit([] { shared->worker_handlers.add(); });
+              std::at_quick_exit([] { shared->worker_handlers.add(); });
+              std::fputs("not flushed by the task", stdout);
+              in_a_hurry ? std::quick_exit(3) : std::exit(3);
+            },
+            quick);
         expect(run_all(io), "the call does not end");
         const auto lost = e.as<coproc::worker_lost>();
         expect(lost.has_value() && lost->signal() == 0, "it is not lost by an exit");
@@ -262,11 +269,12 @@ TEST_CASE("what lies in buffers is written once: of the program, of preload, of 
         coproc::process_pool pool(io, {.max_workers = 2, .preload = preload, .inherit_descriptors = {::fileno(file)}});
         std::vector<ending<void>> calls(4);
         for (auto& e : calls)
-          start(e, pool, +[] {
-            std::cout << "C++ task\n";
-            std::fputs("C task\n", stdout);
-            std::fputs("task\n", file);
-          });
+          start(
+              e, pool, +[] {
+                std::cout << "C++ task\n";
+                std::fputs("C task\n", stdout);
+                std::fputs("task\n", file);
+              });
         expect(run_all(io), "calls do not end");
         run_coroutine_in_child(io, pool.shutdown(10s));
       }
@@ -291,21 +299,21 @@ TEST_CASE("a signal that the program ignores stays ignored in tasks, but for tho
     net::io_context io(1);
     coproc::process_pool pool(io, {.max_workers = 1, .kill_grace = 60s});
     const auto disposition = [](int number) {
-      struct sigaction now {};
+      struct sigaction now{};
       ::sigaction(number, nullptr, &now);
       return now.sa_handler == SIG_IGN ? 'i' : now.sa_handler == SIG_DFL ? 'd' : 'h';
     };
     ending<std::string> e;
     start(e, pool, [disposition] {
       std::string text;
-      for (const int s : {SIGPIPE, SIGUSR1, SIGTERM, SIGCHLD, SIGSEGV, SIGUSR2, SIGTTOU, SIGTTIN}) text += disposition(s);
+      for (const int s : {SIGPIPE, SIGUSR1, SIGTERM, SIGCHLD, SIGSEGV, SIGUSR2, SIGTTOU, SIGTTIN})
+        text += disposition(s);
       return text;
     });
     ending<int> status, timed_out;
     start(status, pool, +[] { return std::system("exit 3"); }); // -1 where SIGCHLD is ignored
     expect(run_all(io), "calls do not end");
-    expect(e.succeeded() && *e.value == "iiddddii",
-           ("dispositions: " + e.value.value_or("none")).c_str());
+    expect(e.succeeded() && *e.value == "iiddddii", ("dispositions: " + e.value.value_or("none")).c_str());
     expect(status.succeeded() && WEXITSTATUS(*status.value) == 3, "system() in a task");
     start(timed_out, pool.with({.timeout = 10ms}), +[] { return ::pause(); });
     expect(run_all(io) && timed_out.failed_with(errc::task_timeout), "SIGTERM does not end a task");
@@ -323,10 +331,11 @@ TEST_CASE("a standard output that nobody reads costs no worker where the program
     coproc::process_pool pool(io, {.max_workers = 1});
     std::vector<ending<pid_t>> calls(10);
     for (auto& e : calls)
-      start(e, pool, +[] {
-        static_cast<void>(!::write(1, "x", 1));
-        return ::getpid();
-      });
+      start(
+          e, pool, +[] {
+            static_cast<void>(!::write(1, "x", 1));
+            return ::getpid();
+          });
     expect(run_all(io), "calls do not end");
     std::set<pid_t> workers;
     for (const auto& e : calls) {
@@ -384,7 +393,8 @@ TEST_CASE("in a program that locks its memory the address space of results is no
   });
 }
 
-TEST_CASE("environment, working directory and umask of hooks and tasks are as the options say; the program keeps its own") {
+TEST_CASE(
+    "environment, working directory and umask of hooks and tasks are as the options say; the program keeps its own") {
   const leak_audit audit;
   check_in_child([] {
     ::setenv("COPROC_TEST_GONE", "1", 1);
@@ -398,12 +408,13 @@ TEST_CASE("environment, working directory and umask of hooks and tasks are as th
     coproc::process_pool pool(
         io, {.max_workers = 1, .preload = preload, .env = variables, .working_directory = "/proc", .umask = 077});
     ending<std::string> e;
-    start(e, pool, +[] {
-      const char* const set = std::getenv("COPROC_TEST_SET");
-      const char* const gone = std::getenv("COPROC_TEST_GONE");
-      return std::string(set ? set : "-") + (gone ? gone : "-") + std::filesystem::current_path().string() +
-             std::to_string(::umask(0));
-    });
+    start(
+        e, pool, +[] {
+          const char* const set = std::getenv("COPROC_TEST_SET");
+          const char* const gone = std::getenv("COPROC_TEST_GONE");
+          return std::string(set ? set : "-") + (gone ? gone : "-") + std::filesystem::current_path().string() +
+                 std::to_string(::umask(0));
+        });
     expect(run_all(io) && e.succeeded(), "the call failed");
     expect(*e.value == "yes-/proc63", e.value->c_str());
     expect(::umask(own) == 027 && std::filesystem::current_path() == where && std::getenv("COPROC_TEST_SET") == nullptr,
@@ -416,7 +427,8 @@ TEST_CASE("environment, working directory and umask of hooks and tasks are as th
       }
       return {};
     };
-    expect(refusal({.max_workers = 1, .working_directory = "/nowhere/at/all"}).find("working_directory") != std::string::npos,
+    expect(refusal({.max_workers = 1, .working_directory = "/nowhere/at/all"}).find("working_directory") !=
+               std::string::npos,
            "a directory that is not there");
     expect(refusal({.max_workers = 1, .umask = 01000}).find("umask") != std::string::npos, "a umask out of range");
     const coproc::environment_variable wrong[] = {{"a=b", "c"}};
@@ -456,10 +468,11 @@ TEST_CASE("a task finds the floating-point modes of the initializer, whatever th
   const auto modes = +[] { return std::fegetround() * 2 + (::fegetexcept() != 0); };
   ending<int> before, after, changed;
   start(before, pool, modes);
-  start(changed, pool, +[] {
-    std::fesetround(FE_UPWARD);
-    return ::feenableexcept(FE_DIVBYZERO);
-  });
+  start(
+      changed, pool, +[] {
+        std::fesetround(FE_UPWARD);
+        return ::feenableexcept(FE_DIVBYZERO);
+      });
   start(after, pool, modes);
   ending<double> infinite;
   start(infinite, pool, +[](double zero) { return 1 / zero; }, 0.0);
@@ -493,7 +506,7 @@ TEST_CASE("what a task changes of its process hits the next one, unless restore_
   const auto look = +[] {
     itimerval prof{};
     ::getitimer(ITIMER_PROF, &prof);
-    struct sigaction usr1 {};
+    struct sigaction usr1{};
     ::sigaction(SIGUSR1, nullptr, &usr1);
     sigset_t mask;
     ::sigprocmask(SIG_BLOCK, nullptr, &mask);
@@ -524,16 +537,17 @@ TEST_CASE("with restore_state a timer that fired while its signal was blocked do
   coproc::process_pool pool(io, {.max_workers = 1, .restore_state = true});
   ending<void> pending;
   ending<int> next;
-  start(pending, pool, +[] {
-    sigset_t alarm;
-    ::sigemptyset(&alarm);
-    ::sigaddset(&alarm, SIGALRM);
-    ::sigprocmask(SIG_BLOCK, &alarm, nullptr);
-    const itimerval now{{}, {0, 1}};
-    ::setitimer(ITIMER_REAL, &now, nullptr);
-    for (sigset_t waiting{}; ::sigpending(&waiting) == 0 && !::sigismember(&waiting, SIGALRM);) {
-    }
-  });
+  start(
+      pending, pool, +[] {
+        sigset_t alarm;
+        ::sigemptyset(&alarm);
+        ::sigaddset(&alarm, SIGALRM);
+        ::sigprocmask(SIG_BLOCK, &alarm, nullptr);
+        const itimerval now{{}, {0, 1}};
+        ::setitimer(ITIMER_REAL, &now, nullptr);
+        for (sigset_t waiting{}; ::sigpending(&waiting) == 0 && !::sigismember(&waiting, SIGALRM);) {
+        }
+      });
   start(next, pool, +[] { return 5; });
   REQUIRE(run_all(io));
   CHECK(pending.succeeded());

@@ -31,12 +31,24 @@ namespace {
 
 // As docs/workers.md has them.
 const std::map<std::string, long> allowed{
-    {"brk", SYS_brk},           {"close", SYS_close},           {"exit_group", SYS_exit_group},
-    {"fstat", SYS_newfstatat},  {"futex", SYS_futex},           {"getppid", SYS_getppid},
-    {"getrandom", SYS_getrandom}, {"madvise", SYS_madvise},     {"mmap", SYS_mmap},
-    {"mprotect", SYS_mprotect}, {"munmap", SYS_munmap},         {"prctl", SYS_prctl},
-    {"read", SYS_read},         {"recvmsg", SYS_recvmsg},       {"rt_sigreturn", SYS_rt_sigreturn},
-    {"sched_yield", SYS_sched_yield}, {"write", SYS_write},     {"fcntl", SYS_fcntl},
+    {"brk", SYS_brk},
+    {"close", SYS_close},
+    {"exit_group", SYS_exit_group},
+    {"fstat", SYS_newfstatat},
+    {"futex", SYS_futex},
+    {"getppid", SYS_getppid},
+    {"getrandom", SYS_getrandom},
+    {"madvise", SYS_madvise},
+    {"mmap", SYS_mmap},
+    {"mprotect", SYS_mprotect},
+    {"munmap", SYS_munmap},
+    {"prctl", SYS_prctl},
+    {"read", SYS_read},
+    {"recvmsg", SYS_recvmsg},
+    {"rt_sigreturn", SYS_rt_sigreturn},
+    {"sched_yield", SYS_sched_yield},
+    {"write", SYS_write},
+    {"fcntl", SYS_fcntl},
 };
 
 void enter_sandbox() {
@@ -78,7 +90,9 @@ TEST_CASE("a worker works, sleeps and ends behind a filter that allows what the 
     const coproc::argument_array<char> array(pool, 3 << 20);
     ending<std::size_t> from_array;
     for (std::size_t i = 0; i != copied.size(); ++i)
-      start(copied[i], pool, +[](std::string_view s) { return std::string(s); }, std::string(std::size_t{1} << (3 * i), 'x'));
+      start(
+          copied[i], pool, +[](std::string_view s) { return std::string(s); },
+          std::string(std::size_t{1} << (3 * i), 'x'));
     for (auto& e : views) start(e, pool, viewed, std::size_t{5} << 20);
     for (auto& e : small) start(e, pool, +[](int n) { return n + 1; }, 1);
     start(throws, pool, +[] { throw std::runtime_error("thrown"); });

@@ -92,9 +92,8 @@ public:
       m.worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized));
       detail::worker::worker_context context;
       context.mailbox = &m;
-      detail::worker::worker_loop<> loop(
-          m, shm::result_space(memory_->results_map.data(), file_bytes, m.parent.freed), 4096,
-          context, around_, spin_);
+      detail::worker::worker_loop<> loop(m, shm::result_space(memory_->results_map.data(), file_bytes, m.parent.freed),
+                                         4096, context, around_, spin_);
       loop.run();
     });
   }

@@ -54,8 +54,8 @@ public:
         mailbox_map_(mailbox_fd_.get(), shm::mailbox_bytes, os::access::read_write),
         results_map_(results_fd_.get(), file_bytes, os::access::read_write),
         m(*reinterpret_cast<shm::mailbox*>(mailbox_map_.data())),
-        loop_(m, shm::result_space(results_map_.data(), file_bytes, m.parent.freed), max_result,
-              context, around, spin, unlimited, busy_poll, restore) {
+        loop_(m, shm::result_space(results_map_.data(), file_bytes, m.parent.freed), max_result, context, around, spin,
+              unlimited, busy_poll, restore) {
     context.mailbox = &m;
   }
   ~loop_bench() { stop(); }
@@ -451,7 +451,8 @@ TEST_CASE("a worker that has not been idle has published its CPU after a task th
   b.stop();
 }
 
-TEST_CASE("a task finds the floating-point modes with which the loop began; the rest is restored only where that is wanted") {
+TEST_CASE(
+    "a task finds the floating-point modes with which the loop began; the rest is restored only where that is wanted") {
   for (const bool restore : {false, true}) {
     loop_bench b(8192, 0ns, 0ns, restore);
     const auto rounds_up = [](std::span<const std::byte>, writer&) { std::fesetround(FE_UPWARD); };

@@ -39,8 +39,10 @@ public:
                                    nullptr, MAP_NORESERVE);
     } catch (const ipc::interprocess_exception& e) {
       if (e.get_native_error() == EAGAIN)
-        throw_errno("mmap of shared memory: the program locks its memory (mlockall), and RLIMIT_MEMLOCK allows no more: raise "
-                    "it, or lower pool_options::max_payload", EAGAIN);
+        throw_errno(
+            "mmap of shared memory: the program locks its memory (mlockall), and RLIMIT_MEMLOCK allows no more: raise "
+            "it, or lower pool_options::max_payload",
+            EAGAIN);
       throw_errno("mmap of shared memory", e.get_native_error() != 0 ? e.get_native_error() : ENOMEM);
     }
     // Payloads belong in no core dump: a crashing worker would otherwise write every touched page of them.

@@ -34,8 +34,8 @@ inline unique_fd open_pidfd(pid_t pid) noexcept {
 }
 
 /// What to say where there is none.
-inline constexpr const char* no_pidfd =
-    "pidfd_open(2) is needed: it came with Linux 5.3, profiles of containers may refuse it, and valgrind 3.19 does not know it";
+inline constexpr const char* no_pidfd = "pidfd_open(2) is needed: it came with Linux 5.3, profiles of containers may "
+                                        "refuse it, and valgrind 3.19 does not know it";
 
 /// Returns 0 or errno; ESRCH: it is dead already.
 inline int send_signal(int pidfd, int signal) noexcept {
@@ -178,7 +178,7 @@ inline bool never_stays_ignored(int signal) noexcept {
 /// ignored as well: a process group of its own is a background one, which `stty tostop` would stop when it prints.
 inline void reset_signals() noexcept {
   for (int s = 1; s < _NSIG; ++s) {
-    struct sigaction action {}, old {};
+    struct sigaction action{}, old{};
     action.sa_handler = s == SIGTTOU || s == SIGTTIN ? SIG_IGN : SIG_DFL;
     // SIGKILL and SIGSTOP refuse.
     if (invoke(call::sigaction, [&] { return ::sigaction(s, &action, &old); }) != 0) continue;

@@ -24,7 +24,8 @@ class process_state {
 public:
   /// `least`: for its one descriptor. Throws pool_error.
   explicit process_state(int least)
-      : directory_(move_above(open_file(".", O_PATH | O_DIRECTORY), least)), umask_(::umask(0)), locale_(::setlocale(LC_ALL, nullptr)) {
+      : directory_(move_above(open_file(".", O_PATH | O_DIRECTORY), least)), umask_(::umask(0)),
+        locale_(::setlocale(LC_ALL, nullptr)) {
     ::umask(umask_);
     if (!directory_) throw_errno("the working directory cannot be opened");
     ::sigemptyset(&mask_);
@@ -42,7 +43,8 @@ public:
     ::umask(umask_);
     invoke(call::chdir, [&] { return ::fchdir(directory_.get()); });
     ::uselocale(LC_GLOBAL_LOCALE);
-    if (const char* const now = ::setlocale(LC_ALL, nullptr); now == nullptr || locale_ != now) ::setlocale(LC_ALL, locale_.c_str());
+    if (const char* const now = ::setlocale(LC_ALL, nullptr); now == nullptr || locale_ != now)
+      ::setlocale(LC_ALL, locale_.c_str());
   }
 
 private:
@@ -61,7 +63,7 @@ private:
     invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_BLOCK, nullptr, &now); });
     if (std::memcmp(&now, &mask_, sizeof now) == 0) return;
     // A timer may have fired while its signal was blocked: ignoring discards it.
-    struct sigaction ignore {};
+    struct sigaction ignore{};
     ignore.sa_handler = SIG_IGN;
     for (const int s : {SIGALRM, SIGVTALRM, SIGPROF}) set(s, ignore);
     invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &mask_, nullptr); });
@@ -69,7 +71,7 @@ private:
 
   void restore_handler(int signal) const noexcept {
     const struct sigaction& old = handlers_[static_cast<std::size_t>(signal)];
-    struct sigaction now {};
+    struct sigaction now{};
     if (!get(signal, now)) return;
     if (now.sa_handler != old.sa_handler || now.sa_flags != old.sa_flags) set(signal, old);
   }

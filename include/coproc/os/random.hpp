@@ -13,7 +13,8 @@ namespace coproc::os {
 inline std::uint64_t random_number() noexcept {
   std::uint64_t n = 0;
   if (::getentropy(&n, sizeof n) != 0)
-    n = static_cast<std::uint64_t>(clock_now().time_since_epoch().count()) ^ static_cast<std::uint64_t>(::getpid()) << 32;
+    n = static_cast<std::uint64_t>(clock_now().time_since_epoch().count()) ^ static_cast<std::uint64_t>(::getpid())
+                                                                                 << 32;
   return n;
 }
 

@@ -82,7 +82,8 @@ COPROC_LAZY bool make_room(worker::worker_settings& worker) noexcept {
 
 // What keeps this process from serving; empty: nothing.
 COPROC_LAZY std::string set_up(fork_server_config& config) {
-  if (!worker::clean_child(config.worker.inherit, {config.socket.get(), config.front_end.get()})) return worker::cannot_close;
+  if (!worker::clean_child(config.worker.inherit, {config.socket.get(), config.front_end.get()}))
+    return worker::cannot_close;
   try {
     worker::enter_surroundings(config.worker);
   } catch (const std::exception& e) {
@@ -95,11 +96,12 @@ COPROC_LAZY std::string set_up(fork_server_config& config) {
   } catch (...) {
     return "preload threw something that is not a standard exception";
   }
-  if (!os::single_threaded()) return "preload started a thread; workers can only be forked from a single-threaded process";
+  if (!os::single_threaded())
+    return "preload started a thread; workers can only be forked from a single-threaded process";
   if (!make_room(config.worker))
     return "descriptor " + std::to_string(config.worker.first_descriptor - 1) +
-           " of this program is open, and those of the workers lie above it: raise the hard limit of RLIMIT_NOFILE, or make "
-           "the pool before that descriptor";
+           " of this program is open, and those of the workers lie above it: raise the hard limit of RLIMIT_NOFILE, or "
+           "make the pool before that descriptor";
   return {};
 }
 
@@ -115,7 +117,8 @@ COPROC_LAZY bool set_up_and_report(fork_server_config& config, fork_server_effec
 }
 
 // Tasks may still use numbers of descriptors that the front end had, or close them: none is one of the pool's.
-COPROC_LAZY void start(fork_server& server, const worker::start_request& request, os::received& r, int first_descriptor) {
+COPROC_LAZY void start(fork_server& server, const worker::start_request& request, os::received& r,
+                       int first_descriptor) {
   for (std::size_t i = 0; i != r.fd_count; ++i) {
     r.fds[i] = os::move_above(std::move(r.fds[i]), first_descriptor);
     if (!r.fds[i]) return server.refuse(request, errno);

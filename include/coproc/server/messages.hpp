@@ -16,11 +16,11 @@
 namespace coproc::detail::server {
 
 enum class server_event : std::uint32_t {
-  ready = 1,       ///< once, after preload
-  set_up_failed,   ///< once, instead of ready; text says why
-  started,         ///< with one descriptor: the pidfd
-  start_failed,    ///< error says why
-  exited,          ///< always after started
+  ready = 1,     ///< once, after preload
+  set_up_failed, ///< once, instead of ready; text says why
+  started,       ///< with one descriptor: the pidfd
+  start_failed,  ///< error says why
+  exited,        ///< always after started
 };
 
 /// Fork server -> front end.

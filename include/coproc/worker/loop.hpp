@@ -43,8 +43,9 @@ public:
   worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
               environment& around, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited,
               std::chrono::nanoseconds busy_poll = {}, bool restore = false)
-      : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context), environment_(around),
-        spin_(spin_for), idle_limit_(idle_limit), busy_poll_(std::min(busy_poll, idle_limit)), restore_(restore) {}
+      : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context),
+        environment_(around), spin_(spin_for), idle_limit_(idle_limit), busy_poll_(std::min(busy_poll, idle_limit)),
+        restore_(restore) {}
 
   /// Returns when the ring is empty and the front end asked for the end, or nothing came for idle_limit. A task that is
   /// published in that very moment stays READY, and moves to another worker when the front end sees this one dead.

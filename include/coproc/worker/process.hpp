@@ -43,17 +43,17 @@ struct worker_settings {
   int oom_score_adj = 0;
   on_worker_end descendants = on_worker_end::kill;
   descriptor_list inherit;
-  int first_descriptor = 3;        ///< the pool's descriptors in workers have this number or a higher one: see using.md
+  int first_descriptor = 3; ///< the pool's descriptors in workers have this number or a higher one: see using.md
   std::vector<std::pair<std::string, std::optional<std::string>>> env; ///< empty value: to be removed
-  std::string working_directory;   ///< empty: that of the front end
+  std::string working_directory;                                       ///< empty: that of the front end
   std::optional<mode_t> umask;
-  bool restore_state = false;      ///< after each task
-  std::uint64_t seed = 0;          ///< of the pool
+  bool restore_state = false;       ///< after each task
+  std::uint64_t seed = 0;           ///< of the pool
   std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
 };
 
-inline constexpr const char* cannot_close =
-    "the descriptors of the program cannot be closed: close_range(2) is refused, and there is no /proc/self/fd; allow either";
+inline constexpr const char* cannot_close = "the descriptors of the program cannot be closed: close_range(2) is "
+                                            "refused, and there is no /proc/self/fd; allow either";
 
 /// As os::clean_child: those that the pool itself needs, and those that all may have, stay.
 COPROC_LAZY bool clean_child(const descriptor_list& inherit, std::initializer_list<int> own) noexcept {

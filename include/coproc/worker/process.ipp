@@ -69,7 +69,8 @@ COPROC_LAZY void run_initializer(hook initializer, unsigned index) noexcept {
 COPROC_LAZY void check_leaks([[maybe_unused]] unsigned index) noexcept {
 #if COPROC_CHECK_LEAKS
   if (::__lsan_do_recoverable_leak_check() == 0) return;
-  std::fprintf(stderr, "coproc: worker %u, process %d: its tasks have leaked what is reported above\n", index, ::getpid());
+  std::fprintf(stderr, "coproc: worker %u, process %d: its tasks have leaked what is reported above\n", index,
+               ::getpid());
   os::exit_now(exit_leaked);
 #endif
 }
@@ -114,11 +115,10 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
 
     worker_environment<> around(std::move(fds.control), std::move(fds.eventfd), settings);
     around.ring(); // calls may wait for just this worker
-    worker_loop<> loop(
-        m, shm::result_space(results_map.data(), start.result_bytes, m.parent.freed),
-        start.max_result_bytes, this_worker_context, around, settings.spin_limit,
-        start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll,
-        settings.restore_state);
+    worker_loop<> loop(m, shm::result_space(results_map.data(), start.result_bytes, m.parent.freed),
+                       start.max_result_bytes, this_worker_context, around, settings.spin_limit,
+                       start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll,
+                       settings.restore_state);
     loop.run();
     if (settings.finalizer) {
       hook finalizer = settings.finalizer;
