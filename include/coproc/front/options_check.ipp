@@ -4,13 +4,13 @@
 #include <coproc/front/options_check.hpp>
 #include <coproc/front/scramble.hpp>
 #include <coproc/os/cpu.hpp>
+#include <coproc/os/descriptors.hpp>
 #include <coproc/os/random.hpp>
 #include <coproc/os/spin.hpp>
 #include <coproc/os/text.hpp>
 
 #include <algorithm>
 #include <cstring>
-#include <fcntl.h>
 #include <limits>
 #include <stdexcept>
 
@@ -125,7 +125,7 @@ private:
       fail("pool_options::oom_score_adj is ", o.oom_score_adj, "; it must be 0 to 1000");
     w.oom_score_adj = o.oom_score_adj;
     for (const int fd : o.inherit_descriptors)
-      if (fd < 0 || ::fcntl(fd, F_GETFD) < 0)
+      if (fd < 0 || !os::is_open(fd))
         fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
     w.inherit = o.inherit_descriptors;
     w.descendants = o.descendants;

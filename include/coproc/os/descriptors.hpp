@@ -35,6 +35,10 @@ bool each_descriptor(Each each) noexcept {
   return true;
 }
 
+inline bool is_open(int fd) noexcept {
+  return invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0;
+}
+
 inline std::optional<rlimit> open_files_limit() noexcept {
   rlimit limit{};
   if (invoke(call::getrlimit, [&] { return ::getrlimit(RLIMIT_NOFILE, &limit); }) != 0) return {};
@@ -48,7 +52,7 @@ inline int above_all_descriptors() noexcept {
   const auto limit = open_files_limit();
   const int end = static_cast<int>(std::min<rlim_t>(limit ? limit->rlim_cur : 1024, 1 << 20));
   for (int fd = next; fd < end; ++fd)
-    if (invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0) next = fd + 1;
+    if (is_open(fd)) next = fd + 1;
   return next;
 }
 

@@ -2,7 +2,7 @@
 // Fault injection: one hook before and after every system call of the os:: table and every store to shared memory. With
 // COPROC_FAULT_POINTS undefined (the default) the hooks are empty and vanish. Any process, any thread.
 //
-// Not in the table, because they cannot fail and change nothing: clocks, getpid, sched_getcpu, sched_yield; nor is what the
+// Not in the table, because they cannot fail: clocks, getpid, sched_getcpu, sched_yield, umask; nor is what the
 // C library does for its own purposes (stdio, malloc). Short transfers exist for reads of files alone: messages are
 // whole, an eventfd takes eight bytes or none, and /proc takes a write as it is.
 #pragma once
@@ -63,7 +63,7 @@ enum class call : unsigned {
   setrlimit,
   getrlimit,
   chdir,
-  itimer,
+  itimer, getrandom,
   setaffinity,
   getaffinity,
   sysconf,

@@ -197,9 +197,6 @@ inline bool clean_child(std::span<int> keep) noexcept {
   if (!close_all_but(keep)) return false;
   const bool keeps_stdin = std::binary_search(keep.begin(), keep.end(), 0);
 
-  const auto is_open = [](int fd) {
-    return invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0;
-  };
   unique_fd opened = open_file("/dev/null", O_RDWR);
   const int null = opened.get();
   for (const int standard : {0, 1, 2}) {

@@ -16,18 +16,19 @@
 #include <sys/stat.h>
 #include <sys/time.h>
 #include <unistd.h>
+#include <utility>
 
 namespace coproc::os {
 
 /// Working directory, umask, blocked signals, handlers of the 31 classic ones, and the C locale as they are when it is made.
 class process_state {
 public:
-  /// `least`: for its one descriptor. Throws pool_error.
+  /// `least`: for its one descriptor, if the limit of open files allows it. Throws pool_error.
   explicit process_state(int least)
-      : directory_(move_above(open_file(".", O_PATH | O_DIRECTORY), least)), umask_(::umask(0)),
-        locale_(::setlocale(LC_ALL, nullptr)) {
+      : directory_(open_file(".", O_PATH | O_DIRECTORY)), umask_(::umask(0)), locale_(::setlocale(LC_ALL, nullptr)) {
     ::umask(umask_);
     if (!directory_) throw_errno("the working directory cannot be opened");
+    if (unique_fd above = duplicate(directory_.get(), least)) directory_ = std::move(above);
     ::sigemptyset(&mask_);
     invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_BLOCK, nullptr, &mask_); });
     for (int s = 1; s != signals; ++s) get(s, handlers_[static_cast<std::size_t>(s)]);

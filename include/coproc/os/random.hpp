@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coproc/os/clock.hpp>
+#include <coproc/os/fault.hpp>
 
 #include <cstdint>
 #include <unistd.h>
@@ -12,7 +13,7 @@ namespace coproc::os {
 /// Another one each time; guessable only where the system has no entropy to give.
 inline std::uint64_t random_number() noexcept {
   std::uint64_t n = 0;
-  if (::getentropy(&n, sizeof n) != 0)
+  if (invoke(call::getrandom, [&] { return ::getentropy(&n, sizeof n); }) != 0)
     n = static_cast<std::uint64_t>(clock_now().time_since_epoch().count()) ^ static_cast<std::uint64_t>(::getpid())
                                                                                  << 32;
   return n;
