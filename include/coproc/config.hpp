@@ -8,8 +8,8 @@
 // docs/design/010 has the reasons.
 #pragma once
 
-/// 1: at its orderly end a worker looks for what its tasks have leaked, reports it and ends with exit code 72. Only for builds
-/// with LeakSanitizer or AddressSanitizer, and for the whole program.
+/// 1: at its orderly end a worker looks for what its tasks have leaked, reports it and ends with exit code 72. Only
+/// for builds with LeakSanitizer or AddressSanitizer, and for the whole program.
 #if !defined(COPROC_CHECK_LEAKS)
 #define COPROC_CHECK_LEAKS 0
 #endif

@@ -86,7 +86,8 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
-/// What happens when a worker ends to the processes that its tasks have started, as far as they are in its process group.
+/// What happens when a worker ends to the processes that its tasks have started, as far as they are in its process
+/// group.
 enum class on_worker_end {
   kill, ///< SIGKILL, however the worker ends: a process that is to outlive it calls setsid()
   keep, ///< they go on
@@ -198,8 +199,8 @@ struct pool_options {
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
   /// ago goes back to the system. What was used last stays, whatever its size.
   count max_warm_bytes = 0;
-  /// Descriptors of this process that hooks and tasks find open under the same numbers. All others are closed there, but
-  /// standard output and standard error; standard input is /dev/null unless 0 is named.
+  /// Descriptors of this process that hooks and tasks find open under the same numbers. All others are closed there,
+  /// but standard output and standard error; standard input is /dev/null unless 0 is named.
   descriptor_list inherit_descriptors = {};
   /// What happens to processes that tasks have started, when their worker ends.
   on_worker_end descendants = on_worker_end::kill;
@@ -212,8 +213,8 @@ struct pool_options {
   /// What this_worker::seed() is made of, so that random numbers can be had again [another one for each pool].
   std::optional<std::uint64_t> seed = {};
   /// After each task the worker's process is as the initializer left it: no timer of alarm() or setitimer() runs, and
-  /// blocked signals, handlers, working directory, umask and C locale are as they were. Some forty system calls, 5 to 10
-  /// us. Without it, what a task changes of them stays (but not floating-point modes).
+  /// blocked signals, handlers, working directory, umask and C locale are as they were. Some forty system calls, 5 to
+  /// 10 us. Without it, what a task changes of them stays (but not floating-point modes).
   bool restore_state = false;
 };
 

@@ -35,10 +35,10 @@ inline std::optional<unsigned> id() noexcept {
 /// The process that the task runs in.
 inline pid_t pid() noexcept { return ::getpid(); }
 
-/// A number for a random generator: another one for each worker process, replacements included, and the same for the n-th
-/// process of each pool with the same pool_options::seed. Workers are forked from one image, so a generator that was
-/// seeded before draws the same numbers in all of them: `rng.seed(this_worker::seed())` in the initializer. 0 outside a
-/// worker.
+/// A number for a random generator: another one for each worker process, replacements included, and the same for the
+/// n-th process of each pool with the same pool_options::seed. Workers are forked from one image, so a generator that
+/// was seeded before draws the same numbers in all of them: `rng.seed(this_worker::seed())` in the initializer. 0
+/// outside a worker.
 inline std::uint64_t seed() noexcept { return detail::worker::this_worker_context.seed; }
 
 /// Was the running task asked to stop (partial cancellation, or on_cancel::request_stop)? One load: ask often. Any thread

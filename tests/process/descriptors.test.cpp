@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Descriptors in tasks: whatever number the program had is closed there, and none of the pool's is to be found under it,
-// for the life of the pool; those that were named stay. Real pools in children, whose descriptors are known.
+// Descriptors in tasks: whatever number the program had is closed there, and none of the pool's is to be found under
+// it, for the life of the pool; those that were named stay. Real pools in children, whose descriptors are known.
 #include "support/in_child.hpp"
 #include "support/refuse_call.hpp"
 #include "support/run.hpp"

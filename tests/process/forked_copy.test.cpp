@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The application forks while the pool is at work, and the copy runs the inherited loop, as Asio's own fork examples do:
-// its calls end with wrong_process, the loop goes on, and the original notices nothing.
+// The application forks while the pool is at work, and the copy runs the inherited loop, as Asio's own fork examples
+// do: its calls end with wrong_process, the loop goes on, and the original notices nothing.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 

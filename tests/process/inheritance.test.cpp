@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a worker has of the program, and what it leaves: exit handlers, buffered output, ignored signals, locked memory,
-// environment, random state; programs that tasks have started, floating-point modes. Real pools; most in children, which
-// may spoil their surroundings.
+// What a worker has of the program, and what it leaves: exit handlers, buffered output, ignored signals, locked
+// memory, environment, random state; programs that tasks have started, floating-point modes. Real pools; most in
+// children, which may spoil their surroundings.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 #include "support/sanitized.hpp"

@@ -280,9 +280,9 @@ private:
                          : this_is_a_copy);
   }
 
-  // The process was forked with calls outstanding, and its copy runs the loop, too. Workers, events and shared memory are the
-  // original's: a copy that looked at them would take them from it, or crash. Its calls end here. Whatever of ours a loop may
-  // invoke asks is_own_process() first.
+  // The process was forked with calls outstanding, and its copy runs the loop, too. Workers, events and shared memory
+  // are the original's: a copy that looked at them would take them from it, or crash. Its calls end here. Whatever of
+  // ours a loop may invoke asks is_own_process() first.
   [[gnu::cold, gnu::noinline]] void end_in_copy() noexcept {
     if (is_own_process()) return;
     const net::error_code error = make_error_code(errc::wrong_process);

@@ -56,8 +56,8 @@ inline int above_all_descriptors() noexcept {
   return next;
 }
 
-/// Lets the limit of open files be at least `wanted`. Returns what it was if it had to be raised. errno is 0 unless that
-/// is more than this process may have.
+/// Lets the limit of open files be at least `wanted`. Returns what it was if it had to be raised. errno is 0 unless
+/// that is more than this process may have.
 inline std::optional<rlimit> raise_open_files_limit(int wanted) noexcept {
   errno = 0;
   const auto limit = open_files_limit();

@@ -9,7 +9,8 @@
 
 namespace coproc::os {
 
-/// The modes at the time when it was made. (Not the flags that say what has happened: whoever tests them clears them first.)
+/// The modes at the time when it was made. (Not the flags that say what has happened: whoever tests them clears them
+/// first.)
 class float_modes {
 public:
 #if defined(__x86_64__)

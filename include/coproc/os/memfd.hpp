@@ -114,8 +114,9 @@ struct shared_memory {
   mapping map;
 };
 
-/// The same, mapped, and address space only, also in a program that locks its memory: under mlockall(MCL_FUTURE) a new
-/// mapping is filled and locked at once. This one is made while the file is empty, and there is nothing to fill it with.
+/// The same, mapped, and address space only, also in a program that locks its memory: under mlockall(MCL_FUTURE) a
+/// new mapping is filled and locked at once. This one is made while the file is empty, and there is nothing to fill
+/// it with.
 inline shared_memory make_shared_memory(const char* name, std::size_t bytes, access mode) {
   shared_memory m{make_empty_memfd(name, bytes), {}};
   m.map = mapping(m.fd.get(), bytes, mode);
@@ -141,8 +142,8 @@ inline void seal_for_readers(const unique_fd& fd) {
     throw_errno("F_ADD_SEALS on shared memory");
 }
 
-/// Gives the pages of shared memory that is mapped writable back, for all who map it; they read as zeros afterwards. Whole
-/// pages. Best effort.
+/// Gives the pages of shared memory that is mapped writable back, for all who map it; they read as zeros afterwards.
+/// Whole pages. Best effort.
 inline void punch_hole(std::byte* pages, std::size_t bytes) noexcept {
   invoke_uninterrupted(call::punch_hole, [&] { return ::madvise(pages, bytes, MADV_REMOVE); });
 }

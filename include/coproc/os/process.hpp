@@ -77,8 +77,8 @@ inline exit_report reap(pid_t pid) noexcept {
   return r;
 }
 
-/// Kills what a dead child has left in its process group. Only while the child is not reaped: until then nobody else can
-/// have its pid, and no other group its number.
+/// Kills what a dead child has left in its process group. Only while the child is not reaped: until then nobody else
+/// can have its pid, and no other group its number.
 inline void end_group_of_dead(pid_t pid) noexcept {
   siginfo_t info{};
   const int found = invoke_uninterrupted(call::wait4, [&] {
@@ -174,8 +174,9 @@ inline bool never_stays_ignored(int signal) noexcept {
   }
 }
 
-/// In a new child: no handler is left. What was ignored stays so, but for never_stays_ignored(). SIGTTOU and SIGTTIN are
-/// ignored as well: a process group of its own is a background one, which `stty tostop` would stop when it prints.
+/// In a new child: no handler is left. What was ignored stays so, but for never_stays_ignored(). SIGTTOU and SIGTTIN
+/// are ignored as well: a process group of its own is a background one, which `stty tostop` would stop when it
+/// prints.
 inline void reset_signals() noexcept {
   for (int s = 1; s < _NSIG; ++s) {
     struct sigaction action{}, old{};

@@ -20,7 +20,8 @@
 
 namespace coproc::os {
 
-/// Working directory, umask, blocked signals, handlers of the 31 classic ones, and the C locale as they are when it is made.
+/// Working directory, umask, blocked signals, handlers of the 31 classic ones, and the C locale as they are when it
+/// is made.
 class process_state {
 public:
   /// `least`: for its one descriptor, if the limit of open files allows it. Throws pool_error.

@@ -72,8 +72,8 @@ COPROC_LAZY void end_workers(fork_server& server, fork_server_effects& kernel) n
     if (os::wait_dead(c.pidfd.get(), deadline)) kernel.reap(c.pid);
 }
 
-// For the descriptors of workers, which come to lie above all that the front end had. (Not among those of preload, either: it
-// has them while these arrive.) False: there is no room.
+// For the descriptors of workers, which come to lie above all that the front end had. (Not among those of preload,
+// either: it has them while these arrive.) False: there is no room.
 COPROC_LAZY bool make_room(worker::worker_settings& worker) noexcept {
   constexpr int at_once = 8;
   worker.open_files = os::raise_open_files_limit(worker.first_descriptor + at_once);
