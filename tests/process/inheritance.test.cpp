@@ -239,7 +239,7 @@ TEST_CASE("exit() in a task runs what was registered in its worker, and nothing 
         expect(run_all(io), "the call does not end");
         const auto lost = e.as<coproc::worker_lost>();
         expect(lost.has_value() && lost->signal() == 0, "it is not lost by an exit");
-        expect(quick || lost->exit_code() == 3, "its exit code is another");
+        expect(lost->exit_code() == 3, "its exit code is another");
       }
       expect(shared->program_handlers.get() == 0, "a handler of the program ran in a worker or in the fork server");
       expect(shared->worker_handlers.get() == 2, "handlers of the worker did not run");

@@ -30,16 +30,25 @@ inline void flush_all_streams() noexcept {
   std::fflush(nullptr);
 }
 
-/// Of what is to run at exit(), only what is registered from here on runs in this process: handlers run last in, first
-/// out, and this one ends it. (quick_exit() tells its handlers no status: 1.)
+namespace exit_handlers {
+
+inline void end(void*, int status) noexcept {
+  flush_all_streams();
+  exit_now(status);
+}
+
+} // namespace exit_handlers
+
+/// Of what is to run at exit() and quick_exit(), only what is registered from here on runs in this process: handlers run
+/// last in, first out, and this one ends it.
 inline void forget_exit_handlers() noexcept {
-  ::on_exit(
-      [](int status, void*) {
-        flush_all_streams();
-        exit_now(status);
-      },
-      nullptr);
-  std::at_quick_exit([] { exit_now(EXIT_FAILURE); });
+  ::on_exit([](int status, void* none) { exit_handlers::end(none, status); }, nullptr);
+#if defined(__GLIBC__)
+  // It calls all its handlers, these too, with the status as second argument: there is no other way to learn it.
+  std::at_quick_exit(reinterpret_cast<void (*)()>(&exit_handlers::end));
+#else
+  std::at_quick_exit([] { exit_handlers::end(nullptr, EXIT_FAILURE); });
+#endif
 }
 
 } // namespace coproc::os
