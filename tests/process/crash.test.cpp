@@ -283,16 +283,14 @@ TEST_CASE("a grandchild that holds a dead worker's descriptors hides nothing") {
   shared->grandchild = 0;
   net::io_context io(1);
   {
-    coproc::process_pool pool(io, {.max_workers = 1});
+    coproc::process_pool pool(io, {.max_workers = 1, .descendants = coproc::on_worker_end::keep});
     ending<void> doomed;
     ending<int> next;
     start(
         doomed, pool, +[] {
           const pid_t pid = ::fork();
-          if (pid == 0) {
-            ::setsid();
+          if (pid == 0)
             for (;;) ::pause();
-          }
           shared->grandchild = pid;
           ::raise(SIGKILL);
         });
