@@ -88,7 +88,7 @@ TEST_CASE("what does not fit is refused, and what fits exactly is not") {
 TEST_CASE("an arena without memory refuses everything") {
   const loan_flags returned{};
   std::byte none{};
-  view_arena arena(&none, 0, 0, -1, returned);
+  view_arena arena(&none, 0, 0, returned);
   CHECK(arena.allocate(1) == nullptr);
   CHECK_FALSE(arena.lend(&none, 1));
 }
