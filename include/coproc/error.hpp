@@ -135,9 +135,11 @@ struct worker_exit {
 /// not to have begun is not lost: it moves to another worker.)
 class worker_lost : public pool_error {
 public:
-  /// For coproc itself. `more`: added to the text.
+  /// For coproc itself, and for tests: see coproc/testing.hpp. `more`: added to the text.
   COPROC_DECL explicit worker_lost(const worker_exit& how, const std::string& more = {});
 
+  /// Which worker, how it ended, who ended it, and how long it had lived.
+  const char* what() const noexcept override { return text_.what(); }
   pid_t pid() const noexcept { return exit_.pid; }                          ///< of the worker
   int signal() const noexcept { return exit_.signal; }                      ///< 0: none
   std::optional<int> exit_code() const noexcept { return exit_.exit_code; } ///< empty: killed by a signal, or unknown
@@ -146,6 +148,7 @@ public:
 
 private:
   worker_exit exit_;
+  std::runtime_error text_; // what system_error makes of it ends in the message of the code, which says less
 };
 
 /// What every exception that crossed from a worker has besides its own type.

@@ -113,6 +113,6 @@ COPROC_LAZY std::string describe_end(const worker_exit& how) {
 } // namespace detail
 
 COPROC_DEF worker_lost::worker_lost(const worker_exit& how, const std::string& more)
-    : pool_error(make_error_code(errc::worker_lost), detail::describe_end(how) + more), exit_(how) {}
+    : pool_error(make_error_code(errc::worker_lost)), exit_(how), text_(detail::describe_end(how) + more) {}
 
 } // namespace coproc

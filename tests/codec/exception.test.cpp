@@ -191,7 +191,7 @@ TEST_CASE("worker_lost keeps its details") {
   how.status_known = true;
   how.cause = coproc::exit_cause::fork_server;
   how.max_rss_kilobytes = 1234;
-  const coproc::worker_lost lost(how);
+  const coproc::worker_lost lost(how, "; it was run 3 times");
   try {
     std::rethrow_exception(sent_exception(lost));
   } catch (const coproc::worker_lost& e) {

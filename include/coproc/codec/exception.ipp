@@ -167,7 +167,9 @@ private:
   std::exception_ptr rebuild() {
     if constexpr (std::is_same_v<E, worker_lost>) {
       static_cast<void>(code());
-      return finish<worker_lost>(exit());
+      const worker_exit how = exit();
+      const std::string described = describe_end(how); // the rest was added to it
+      return finish<worker_lost>(how, what_.starts_with(described) ? what_.substr(described.size()) : std::string());
     } else if constexpr (std::is_base_of_v<pool_error, E>) {
       const auto c = code();
       const auto prefix = prefix_of(what_, c);
