@@ -81,8 +81,8 @@ template <thread_bridge E, class F, class... A>
                 "coproc: the pool must outlive its tasks: pass a named thread_pool");
   static_assert(
       !detail::gcc12_closure_hazard<F>,
-      "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give the object a name and "
-      "pass the name, or coproc::moved(name)");
+      "coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write "
+      "coproc::moved(name) for std::move(name), and give what has no name one");
   if constexpr (detail::verify_temporaries<F, A...>() &&
                 detail::runs_on_threads<detail::decayed_t<F>, detail::decayed_t<A>...>()) {
     auto task = std::make_shared<detail::thread_task_of<detail::decayed_t<F>, detail::decayed_t<A>...>>(
