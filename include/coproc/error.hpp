@@ -189,6 +189,13 @@ private:
   std::string type_name_;
 };
 
+namespace detail {
+
+/// "<of> is 0.2 s", for the texts of time-outs.
+COPROC_DECL std::string describe_limit(std::string_view of, std::chrono::nanoseconds limit);
+
+} // namespace detail
+
 /// The error_code inside an exception, for completions taken with as_tuple: {} for null, the code of any system_error,
 /// errc::remote_exception for whatever else a task threw. Never throws.
 inline net::error_code code_of(const std::exception_ptr& e) noexcept {

@@ -110,6 +110,10 @@ COPROC_LAZY std::string describe_end(const worker_exit& how) {
                   " s of life");
 }
 
+COPROC_DEF std::string describe_limit(std::string_view of, std::chrono::nanoseconds limit) {
+  return os::text(of, " is ", std::chrono::duration<double>(limit).count(), " s");
+}
+
 } // namespace detail
 
 COPROC_DEF worker_lost::worker_lost(const worker_exit& how, const std::string& more)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <chrono>
+#include <compare>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,42 @@ using duration = std::chrono::nanoseconds;
 
 /// No limit. Zero and negative durations are errors (std::invalid_argument).
 inline constexpr duration unlimited = duration::max();
+
+/// A duration that a user gives: made of any std::chrono duration of whole nanoseconds, microseconds, seconds ...; a number without
+/// a unit is a build error that says so. It converts to `duration`.
+class time_limit {
+public:
+  /// From a duration.
+  /// @{
+  constexpr time_limit(duration d) noexcept : value_(d) {}
+  template <class Rep, class Period>
+  constexpr time_limit(std::chrono::duration<Rep, Period> d) noexcept {
+    constexpr bool whole = std::is_convertible_v<std::chrono::duration<Rep, Period>, duration>;
+    static_assert(whole, "coproc: a time is a whole number of nanoseconds: std::chrono::milliseconds(200), or 200ms, in place of "
+                         "0.2s; else std::chrono::duration_cast<coproc::duration>(time)");
+    if constexpr (whole) value_ = d;
+  }
+  /// @}
+  /// Not from a number.
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  constexpr time_limit(Number) noexcept {
+    static_assert(!std::is_arithmetic_v<Number>, "coproc: a time needs a unit: std::chrono::milliseconds(200), or 200ms with "
+                                                 "using namespace std::chrono_literals");
+  }
+
+  /// The duration.
+  constexpr operator duration() const noexcept { return value_; }
+
+  /// As those of the durations.
+  /// @{
+  friend constexpr bool operator==(time_limit, time_limit) = default;
+  friend constexpr auto operator<=>(time_limit, time_limit) = default;
+  /// @}
+
+private:
+  duration value_{};
+};
 
 /// A number of things, from any integer type (so that `.max_workers = n` is no narrowing error). Zero means the
 /// documented default; a negative number throws std::invalid_argument where it is used.
@@ -47,11 +84,18 @@ public:
 
   /// Copies the bytes of f.
   template <class F>
-    requires(std::invocable<F&, Args...> && !std::same_as<std::remove_cvref_t<F>, basic_hook>)
+    requires(!std::same_as<std::remove_cvref_t<F>, basic_hook>)
   basic_hook(F f) {
-    static_assert(std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t),
+    constexpr bool fits = std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t);
+    constexpr bool callable = std::invocable<F&, Args...>;
+    static_assert(callable || sizeof...(Args) != 0,
+                  "coproc: a hook (preload, initializer, finalizer) is called without arguments: [] { ... }");
+    static_assert(callable || sizeof...(Args) == 0,
+                  "coproc: an observer is called with one argument: on_worker_start: [](const coproc::worker_start& s) { ... }, "
+                  "on_worker_exit: [](const coproc::worker_exit& e) { ... }");
+    static_assert(!callable || fits,
                   "coproc: a hook is copied as bytes (48 at most): capture references or trivially copyable values");
-    if constexpr (std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes) {
+    if constexpr (callable && fits) {
       ::new (static_cast<void*>(state_)) F(f);
       call_ = [](void* state, Args... args) {
         static_cast<void>((*std::launder(static_cast<F*>(state)))(std::forward<Args>(args)...));
@@ -127,7 +171,7 @@ struct pool_options {
   /// Runs in each worker that ends in an orderly way, within kill_grace.
   hook finalizer = {};
   /// Between SIGTERM and SIGKILL, and between SIGKILL and giving the process up.
-  duration kill_grace = std::chrono::seconds(1);
+  time_limit kill_grace = std::chrono::seconds(1);
   /// Up to so many tasks fewer, at random for each worker, so that not all are replaced at once; < max_tasks_per_child.
   count max_tasks_jitter = 0;
   /// A worker is replaced after a task that leaves it with more private resident memory than this, in bytes [no limit].
@@ -135,11 +179,11 @@ struct pool_options {
   /// Workers kept when there is nothing to do, 1..max_workers [max_workers]. Only with idle_timeout.
   count min_workers = 0;
   /// Workers beyond min_workers end when they were idle for so long; they come back when they are needed.
-  duration idle_timeout = unlimited;
+  time_limit idle_timeout = unlimited;
   /// Workers that may fail to start in a row before calls fail with worker_start_failed [10].
   count max_start_failures = 0;
   /// For fork and initializer together; then the worker is killed, which counts as a failed start.
-  duration start_timeout = std::chrono::seconds(60);
+  time_limit start_timeout = std::chrono::seconds(60);
   /// Limits of each worker process [those of the front end].
   worker_limits limits = {};
   /// On which CPUs workers run.
@@ -152,7 +196,7 @@ struct pool_options {
   worker_exit_observer on_worker_exit = {};
   /// How long an idle worker, and a front end that waits for a result, polls before it blocks [adaptive, at most 50 us].
   /// It buys latency with CPU time. Nobody polls on the last usable CPU.
-  std::optional<duration> busy_poll = {};
+  std::optional<time_limit> busy_poll = {};
   /// Bytes of memory for large arguments that are kept, unused, for the next ones, besides the largest piece [256 MiB].
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
   /// ago goes back to the system. What was used last stays, whatever its size.
@@ -162,11 +206,11 @@ struct pool_options {
 /// Per-call options, for process_pool::with. Member order is contract.
 struct task_options {
   /// From the moment the task is seen at the head of its worker's ring. On expiry the worker is killed: task_timeout.
-  duration timeout = unlimited;
+  time_limit timeout = unlimited;
   /// From submission; a task that has not begun by then is withdrawn: timed_out with errc::queue_timeout.
-  duration queue_timeout = unlimited;
+  time_limit queue_timeout = unlimited;
   /// As timeout, but it raises the stop token only; a task that then ends by throw_if_stopped() gets task_timeout.
-  duration soft_timeout = unlimited;
+  time_limit soft_timeout = unlimited;
   /// How often, beyond the first, the task is run when workers die while they run it. Only with retry::idempotent.
   count max_retries = 0;
   /// Which lost tasks may run again.
@@ -178,7 +222,7 @@ struct task_options {
   /// What terminal cancellation does once the task runs.
   on_cancel cancel = on_cancel::kill;
   /// The pool's kill_grace, if empty.
-  std::optional<duration> kill_grace = {};
+  std::optional<time_limit> kill_grace = {};
 };
 
 static_assert(std::is_trivially_destructible_v<pool_options> && std::is_aggregate_v<pool_options>);

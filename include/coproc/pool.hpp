@@ -131,15 +131,16 @@ public:
   /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
   /// \par Errors  pool_error(wrong_process): nothing has happened
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  COPROC_LAZY net::awaitable<void> shutdown(duration drain_for = unlimited) {
+  COPROC_LAZY net::awaitable<void> shutdown(time_limit drain_for = unlimited) {
     return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, net::use_awaitable, drain_for);
+        detail::front::initiate_shutdown{engine_}, net::use_awaitable, duration(drain_for));
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
   template <net::completion_token_for<void(std::exception_ptr)> Token>
-  auto async_shutdown(duration drain_for, Token&& token) {
-    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token, drain_for);
+  auto async_shutdown(time_limit drain_for, Token&& token) {
+    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token,
+                                                                duration(drain_for));
   }
 
   /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace

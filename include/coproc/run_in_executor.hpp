@@ -111,6 +111,30 @@ template <process_bridge P, class F, class... A>
   }
 }
 
+namespace detail {
+
+template <class E>
+concept thread_executor =
+    std::is_same_v<std::remove_cvref_t<E>, net::thread_pool> || net::execution::is_executor<std::remove_cvref_t<E>>::value;
+
+template <class E>
+consteval bool verify_bridge() {
+  static_assert(!thread_executor<E>, "coproc: include <coproc/thread_bridge.hpp> to run on an asio::thread_pool or an executor");
+  static_assert(thread_executor<E>, "coproc: the first argument is the pool: run_in_executor(pool, fn, arguments...), with a "
+                                    "process_pool by its name, pool.with({...}), or an asio::thread_pool");
+  return false;
+}
+
+} // namespace detail
+
+/// What has no pool: the build error says so.
+template <class E, class... A>
+  requires(!process_bridge<E>)
+net::awaitable<void> run_in_executor(E&&, A&&...) {
+  static_cast<void>(detail::verify_bridge<E>());
+  return {};
+}
+
 /// run_in_executor with any completion token: co_await async_run(pool, coproc::work(fn, args...), token).
 /// \par Signature  void(std::exception_ptr) or void(std::exception_ptr, R); R default-constructible (value-initialised
 ///                 where there is an exception)

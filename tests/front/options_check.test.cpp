@@ -59,7 +59,7 @@ struct counted {
 
 struct timed {
   const char* name;
-  duration pool_options::*member;
+  coproc::time_limit pool_options::*member;
 };
 
 } // namespace
