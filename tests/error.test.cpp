@@ -15,7 +15,7 @@ using coproc::errc;
 
 namespace {
 
-constexpr int last_errc = static_cast<int>(errc::already_awaited);
+constexpr int last_errc = static_cast<int>(errc::wrong_context);
 
 // Stands for the category of a shared library that does not see the program's.
 class another_object : public std::error_category {

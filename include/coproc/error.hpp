@@ -35,7 +35,8 @@ enum class errc {
   wrong_process,       ///< the pool was used in a forked copy of its process, or inside a task
   unknown_function,    ///< the function's code was loaded after the pool was made, so no worker has it
   queue_timeout,       ///< task_options::queue_timeout expired before the task began
-  already_awaited,     ///< a second wait for one task: its result is that of the first
+  already_awaited,     ///< the result of the task has been given to somebody else, and cannot be copied
+  wrong_context,       ///< a coroutine of coproc::run waits for a pool on another context, which nobody runs
 };
 
 /// The category "coproc": one object a process, also where shared libraries hide their symbols.

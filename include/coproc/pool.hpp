@@ -7,6 +7,7 @@
 #include <coproc/front/engine.hpp>
 #include <coproc/fwd.hpp>
 #include <coproc/net/asio.hpp>
+#include <coproc/net/run_scope.hpp>
 #include <coproc/net/shutdown_gate.hpp>
 #include <coproc/options.hpp>
 #include <coproc/stats.hpp>
@@ -35,9 +36,10 @@ struct initiate_shutdown {
     if (!context) return; // the handler goes, too, as all that wait
     std::shared_ptr<shutdown_gate> gate;
     try {
+      if (auto why = run_scope::refusal(*pool, handler)) std::rethrow_exception(std::move(why));
       gate = pool->gate();
       pool->shut_down(drain_for);
-    } catch (...) { // wrong_process, or no memory: nothing has happened
+    } catch (...) { // wrong_process, wrong_context, or no memory: nothing has happened
       using c = completion<Handler>;
       return c(std::move(handler), *context, work_tracking::elsewhere).post(std::current_exception());
     }

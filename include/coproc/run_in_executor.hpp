@@ -4,6 +4,7 @@
 
 #include <coproc/codec/moved.hpp>
 #include <coproc/front/call.hpp>
+#include <coproc/net/run_scope.hpp>
 #include <coproc/pool.hpp>
 
 #include <exception>
@@ -52,6 +53,7 @@ struct initiate_prepared {
   // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's frame.
   template <class Handler>
   void operator()(Handler&& handler, front::prepared_call call) const { // the handler is on the stack of use_awaitable
+    call.refuse(run_scope::refusal(call.pool(), handler));
     std::move(call).template start<R>(std::move(handler));
   }
 };
