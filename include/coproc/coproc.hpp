@@ -7,6 +7,7 @@
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
 #include <coproc/gather.hpp>
+#include <coproc/gather_settled.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>
 #include <coproc/process_pool.hpp>
@@ -20,4 +21,5 @@
 #include <coproc/thread_bridge.hpp>
 #include <coproc/trace.hpp>
 #include <coproc/version.hpp>
+#include <coproc/wait.hpp>
 #include <coproc/with_timeout.hpp>
