@@ -6,6 +6,7 @@
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
+#include <coproc/exceptions.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/gather_settled.hpp>
 #include <coproc/options.hpp>

@@ -160,11 +160,12 @@ public:
   virtual std::string_view type_name() const noexcept = 0;
 };
 
-/// A standard exception of type E that a task threw: `catch (E&)` works, and dynamic_cast to remote_info tells it from a local one.
+/// A standard exception of type E that a task threw, or one that was registered: `catch (E&)` works, and dynamic_cast to remote_info
+/// tells it from a local one. What it was nested in with std::throw_with_nested arrives with it: std::rethrow_if_nested works.
 template <class E>
-class remote final : public E, public remote_info {
+class remote : public E, public remote_info {
 public:
-  /// For coproc itself: E is made of `args`.
+  /// For coproc itself, and for tests: E is made of `args`.
   template <class... A>
   explicit remote(std::string type_name, std::string what, A&&... args)
       : E(static_cast<A&&>(args)...), type_name_(std::move(type_name)), what_(std::move(what)) {}
@@ -177,10 +178,10 @@ private:
   std::string type_name_, what_;
 };
 
-/// Anything else that a task threw; what() is its text where it derives from std::exception.
+/// Anything else that a task threw; what() is its text where it derives from std::exception, or is a std::string or a string literal.
 class remote_exception : public std::runtime_error, public remote_info {
 public:
-  /// For coproc itself.
+  /// For coproc itself, and for tests.
   remote_exception(std::string type_name, const std::string& what)
       : std::runtime_error(what), type_name_(std::move(type_name)) {}
 
