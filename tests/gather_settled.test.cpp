@@ -92,7 +92,9 @@ TEST_CASE("an outer cancellation reaches every child, and shows in what they end
   int aborted = 0;
   const auto body = [&]() -> net::awaitable<void> {
     auto all = co_await coproc::gather_settled(wait_for_ever(), wait_for_ever());
-    const auto look = [&](const auto& one) { aborted += coproc::code_of(one.error()) == net::error::operation_aborted; };
+    const auto look = [&](const auto& one) {
+      aborted += coproc::code_of(one.error()) == net::error::operation_aborted;
+    };
     look(std::get<0>(all));
     look(std::get<1>(all));
   };

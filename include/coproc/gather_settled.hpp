@@ -21,7 +21,8 @@ template <class T>
 class settled {
 public:
   /// For gather_settled: the value that get() returns, or else the exception that it throws.
-  settled(std::optional<value_t<T>> value, std::exception_ptr error) : value_(std::move(value)), error_(std::move(error)) {}
+  settled(std::optional<value_t<T>> value, std::exception_ptr error)
+      : value_(std::move(value)), error_(std::move(error)) {}
 
   bool has_value() const noexcept { return value_.has_value(); }      ///< and no exception
   explicit operator bool() const noexcept { return has_value(); }     ///< has_value()

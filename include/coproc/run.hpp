@@ -39,8 +39,8 @@ private:
     if (self.has_threads_) return nullptr;
     return std::make_exception_ptr(pool_error(
         make_error_code(errc::wrong_context),
-        "this coroutine is run by coproc::run on a context of its own, and nobody runs the pool's: use coproc::run(io, awaitable) "
-        "with the pool's io_context, or make the pool in the coroutine on co_await net::this_coro::executor"));
+        "coproc::run runs this coroutine on a context of its own, and nobody runs that of the pool: use "
+        "coproc::run(io, awaitable) with the pool's io_context, or make the pool inside, on co_await net::this_coro::executor"));
   }
 
   bool is_own(const net::any_io_executor& ex) const noexcept {

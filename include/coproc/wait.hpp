@@ -49,7 +49,8 @@ concept range_of_tasks = is_task<typename span_of<Range>::element_type>;
 template <class Channel> // bounded_channel<std::monostate>: a template so that only a file that waits compiles it
 class wait_state final : public task_observer {
 public:
-  wait_state(net::any_io_executor ex, when until, std::size_t tasks) : until_(until), left_(tasks), enough_(std::move(ex), 1) {}
+  wait_state(net::any_io_executor ex, when until, std::size_t tasks)
+      : until_(until), left_(tasks), enough_(std::move(ex), 1) {}
 
   void task_ended(bool failed) noexcept override {
     std::lock_guard lock(mutex_);
@@ -96,7 +97,8 @@ template <class R>
 net::awaitable<wait_result> wait_for_tasks(std::span<task<R>> tasks, when until, duration limit) {
   if (!tasks.empty() && limit > duration::zero()) {
     net::any_io_executor ex = co_await net::this_coro::executor;
-    const auto state = std::make_shared<wait_state<bounded_channel<std::monostate>>>(std::move(ex), until, tasks.size());
+    const auto state =
+        std::make_shared<wait_state<bounded_channel<std::monostate>>>(std::move(ex), until, tasks.size());
     const observation<R> observing(tasks, state);
     try {
       co_await with_timeout(limit, state->enough());
@@ -118,11 +120,14 @@ net::awaitable<wait_result> wait_for_tasks(std::span<task<R>> tasks, when until,
 ///     const auto [done, pending] = co_await coproc::wait(tasks, coproc::when::first_completed, 200ms);
 ///
 /// \param tasks   a vector, array or std::span of task<R>
+/// \param until   what it waits for
+/// \param timeout  how long, at most
 /// \par Cancel    ends the wait with operation_aborted; the tasks go on
 /// \par Threads   the tasks' pools may be on other contexts than the caller
 /// \par Lifetime  the tasks must stay where they are while it waits
 template <detail::range_of_tasks Tasks>
-[[nodiscard]] net::awaitable<wait_result> wait(Tasks&& tasks, when until = when::all_completed, time_limit timeout = unlimited) {
+[[nodiscard]] net::awaitable<wait_result> wait(Tasks&& tasks, when until = when::all_completed,
+                                               time_limit timeout = unlimited) {
   static_assert(std::is_lvalue_reference_v<Tasks> || std::is_same_v<std::remove_cv_t<Tasks>, detail::span_of<Tasks>>,
                 "coproc: wait does not keep the tasks: give them a name");
   return detail::wait_for_tasks(std::span<typename detail::span_of<Tasks>::element_type>(tasks), until, timeout);

@@ -89,8 +89,8 @@ concept limit_like = is_duration<std::remove_cvref_t<A>> || std::is_arithmetic_v
 ///
 /// On expiry the operation gets terminal cancellation and is awaited to its end (a task of a pool is killed, its CPU
 /// free); then coproc::timed_out is thrown. If it completes with a value all the same, the value is the result.
-/// \par Errors    timed_out, whose text says the limit (with an exception other than operation_aborted, that the operation threw when it was
-///                cancelled, nested in it); before expiry, what the operation throws; std::invalid_argument, from the
+/// \par Errors    timed_out, whose text says the limit (with an exception other than operation_aborted, that the operation
+///                threw when it was cancelled, nested in it); before expiry, what the operation throws; std::invalid_argument, from the
 ///                call itself, when limit is zero or negative
 /// \par Cancel    forwarded to the operation with its type; completes with what the operation does
 /// \par Lifetime  what the operation refers to must outlive the awaiting

@@ -26,8 +26,8 @@ struct cause_reader {
 /// An exception type with a codec.
 struct registered_exception {
   const std::type_info* type;
-  bool (*is_handled)();       ///< Does the calling catch block handle one?
-  void (*encode)(writer& w);  ///< The one that the calling catch block handles.
+  bool (*is_handled)();      ///< Does the calling catch block handle one?
+  void (*encode)(writer& w); ///< The one that the calling catch block handles.
   std::exception_ptr (*decode)(reader& r, std::string& type_name, std::string& what, cause_reader cause);
   const registered_exception* next = nullptr;
 };
@@ -45,7 +45,8 @@ template <class Node>
 void enlist(std::atomic<const Node*>& list, Node node) {
   Node* const kept = new Node(std::move(node));
   kept->next = list.load(std::memory_order_relaxed);
-  while (!list.compare_exchange_weak(kept->next, kept, std::memory_order_release, std::memory_order_relaxed)) {}
+  while (!list.compare_exchange_weak(kept->next, kept, std::memory_order_release, std::memory_order_relaxed)) {
+  }
 }
 
 /// e as it is thrown, nested in the cause if that is not null.
