@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] coproc {
 /// What can go wrong, in category "coproc".
 enum class errc {
   worker_lost = 1,     ///< the worker died while this task was running, or may have been
-  task_timeout,        ///< task_options::timeout expired; the worker was killed
+  task_timeout,        ///< task_options::timeout, or its deadline, was over; the worker was killed
   timed_out,           ///< with_timeout expired
   queue_full,          ///< max_queue tasks are accepted and not completed (submit never waits)
   pool_closed,         ///< the pool takes no more tasks
@@ -34,7 +34,7 @@ enum class errc {
   remote_exception,    ///< the task threw something that is not a standard exception
   wrong_process,       ///< the pool was used in a forked copy of its process, or inside a task
   unknown_function,    ///< the function's code was loaded after the pool was made, so no worker has it
-  queue_timeout,       ///< task_options::queue_timeout expired before the task began
+  queue_timeout,       ///< task_options::queue_timeout, or its deadline, was over before the task began
   already_awaited,     ///< the result of the task has been given to somebody else, and cannot be copied
   wrong_context,       ///< a coroutine of coproc::run waits for a pool on another context, which nobody runs
 };

@@ -29,7 +29,7 @@ public:
     case errc::remote_exception: return "the task threw an exception";
     case errc::wrong_process: return "the pool belongs to another process";
     case errc::unknown_function: return "the function is not in the worker processes";
-    case errc::queue_timeout: return "the task had not begun within its queue_timeout";
+    case errc::queue_timeout: return "the task had not begun in time";
     case errc::already_awaited: return "the result of the task belongs to another wait";
     case errc::wrong_context: return "the pool lives on another context";
     }

@@ -60,6 +60,32 @@ private:
   duration value_{};
 };
 
+/// By when a task must have ended: a duration from its submission, or a time point.
+class time_bound {
+public:
+  using time_point = std::chrono::steady_clock::time_point; ///< of the only clock that nobody sets
+
+  constexpr time_bound() noexcept = default; ///< whenever
+  /// From a duration; as time_limit.
+  /// @{
+  constexpr time_bound(time_limit from_submission) noexcept : from_submission_(from_submission) {}
+  template <class Rep, class Period>
+  constexpr time_bound(std::chrono::duration<Rep, Period> from_submission) noexcept : from_submission_(from_submission) {}
+  template <class Number>
+    requires std::is_arithmetic_v<Number>
+  constexpr time_bound(Number from_submission) noexcept : from_submission_(from_submission) {}
+  /// @}
+  /// From a time point, which may be past; time_point::max() is whenever.
+  constexpr time_bound(time_point at) noexcept : at_(at) {}
+
+  constexpr duration from_submission() const noexcept { return from_submission_; } ///< unlimited: a time point, or whenever
+  constexpr time_point at() const noexcept { return at_; }                         ///< max(): a duration, or whenever
+
+private:
+  time_limit from_submission_ = unlimited;
+  time_point at_ = time_point::max();
+};
+
 /// A number of things, from any integer type (so that `.max_workers = n` is no narrowing error). Zero means the
 /// documented default; a negative number throws std::invalid_argument where it is used.
 struct count {
@@ -223,6 +249,9 @@ struct task_options {
   on_cancel cancel = on_cancel::kill;
   /// The pool's kill_grace, if empty.
   std::optional<time_limit> kill_grace = {};
+  /// From submission, or a time point: waiting for room and in the queue, running and retries, all together. One that has not begun is
+  /// withdrawn (timed_out with errc::queue_timeout), one that runs is killed (task_timeout).
+  time_bound deadline = {};
 };
 
 static_assert(std::is_trivially_destructible_v<pool_options> && std::is_aggregate_v<pool_options>);

@@ -43,8 +43,8 @@ inline bool stop_requested() noexcept {
 }
 
 /// When the running task will be stopped or killed for taking too long: its soft_timeout or timeout, whichever comes
-/// first, from its beginning; max() without either, and outside a task. Slightly early rather than late. The thread that
-/// runs the task.
+/// first, from its beginning, slightly early rather than late; or its deadline, if that comes before, which is late by the
+/// time that the task lay in its worker's ring. max() without any, and outside a task. The thread that runs the task.
 inline std::chrono::steady_clock::time_point deadline() noexcept { return detail::worker::this_worker_context.deadline; }
 
 /// A copyable handle to stop_requested(), with std::stop_token's names. Valid while the task runs.

@@ -141,6 +141,8 @@ private:
   COPROC_LAZY void hand_over(worker_record& w, task_record& t, time_point now) noexcept;
 
   // Those that are sent when one is not are sent: the next attempt goes on from there.
+  COPROC_LAZY static void tell_limit(task_record& t, time_point now) noexcept;
+
   COPROC_LAZY int send_segments(worker_record& w, task_record& t) noexcept;
 
   // -- time

@@ -153,8 +153,17 @@ COPROC_LAZY_DEF void dispatcher::hand_over(worker_record& w, task_record& t, tim
   }
   w.steal_at = w.active_at + steal_after;
   waking_.before_ready(w);
+  if (t.special) [[unlikely]]
+    tell_limit(t, now);
   w.publish(t);
   fleet_.issued(w, now);
+}
+
+COPROC_LAZY_DEF void dispatcher::tell_limit(task_record& t, time_point now) noexcept {
+  const task_terms& terms = details(t).terms;
+  if (terms.deadline == time_point::max()) return; // the limit was told when the record was made
+  const duration left = std::max(duration(1), duration(terms.deadline - now));
+  t.call.limit_ns = static_cast<std::uint64_t>(std::min({left, terms.timeout, terms.soft_timeout}).count());
 }
 
 COPROC_LAZY_DEF int dispatcher::send_segments(worker_record& w, task_record& t) noexcept {

@@ -40,6 +40,8 @@ public:
     t.timeout = positive(o.timeout, "task_options::timeout");
     t.queue_timeout = positive(o.queue_timeout, "task_options::queue_timeout");
     t.soft_timeout = positive(o.soft_timeout, "task_options::soft_timeout");
+    t.deadline_from_submission = positive(o.deadline.from_submission(), "task_options::deadline");
+    t.deadline = o.deadline.at();
     if (t.soft_timeout != unlimited && t.soft_timeout >= t.timeout)
       fail("task_options::soft_timeout must be less than timeout, or it could never act");
     t.max_retries = static_cast<std::uint32_t>(

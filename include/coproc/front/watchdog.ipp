@@ -64,7 +64,7 @@ COPROC_LAZY_DEF void watchdog::new_head(worker_record& w, task_record& t, time_p
   w.head_deadline = w.head_soft_deadline = time_point::max();
   w.head_since_initialized = w.initialized();
   if (!t.special) return;
-  if (details(t).terms.timeout != unlimited) w.head_deadline = after(now, details(t).terms.timeout);
+  w.head_deadline = std::min(after(now, details(t).terms.timeout), details(t).terms.deadline);
   if (details(t).terms.soft_timeout != unlimited) w.head_soft_deadline = after(now, details(t).terms.soft_timeout);
 }
 
@@ -140,7 +140,9 @@ COPROC_LAZY_DEF void watchdog::soft_expired(worker_record& w, time_point now) no
 }
 
 COPROC_LAZY_DEF void watchdog::time_out(worker_record& w, task_record& running, time_point now) noexcept {
-  if (began_late(w)) return new_head(w, running, now);
+  const bool deadline_passed = now >= details(running).terms.deadline;
+  if (began_late(w) && !deadline_passed) return new_head(w, running, now);
+  details(running).deadline_passed = deadline_passed;
   kill_running(w, running, exit_cause::timed_out, now);
 }
 
