@@ -154,6 +154,12 @@ enum class on_cancel {
   request_stop, ///< raise the stop token, as partial cancellation does; the task ends when it looks
 };
 
+/// What a shutdown does with tasks that have not begun.
+enum class queued {
+  finish, ///< they run, while there is time
+  drop,   ///< they end with operation_aborted at once; only what runs goes on
+};
+
 /// Whether a task may be run again when its worker has died. One that had not begun moves to another worker by itself, as
 /// often as that happens: that is no retry.
 enum class retry {

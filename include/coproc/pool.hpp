@@ -31,7 +31,7 @@ struct initiate_shutdown {
   executor_type get_executor() const noexcept { return pool->executor(); }
 
   template <class Handler>
-  void operator()(Handler handler, duration drain_for) const {
+  void operator()(Handler handler, duration drain_for, queued rest) const {
     const engine::executor_use context(*pool);
     if (!context) return; // the handler goes, too, as all that wait
     std::shared_ptr<shutdown_gate> gate;
@@ -39,6 +39,7 @@ struct initiate_shutdown {
       if (auto why = run_scope::refusal(*pool, handler)) std::rethrow_exception(std::move(why));
       gate = pool->gate();
       pool->shut_down(drain_for);
+      if (rest == queued::drop) pool->drop_queued();
     } catch (...) { // wrong_process, wrong_context, or no memory: nothing has happened
       using c = completion<Handler>;
       return c(std::move(handler), *context, work_tracking::elsewhere).post(std::current_exception());
@@ -130,20 +131,27 @@ public:
 
   /// close(), waits until every task has ended, at most `drain_for`; then ends what is left: queued tasks complete with
   /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
-  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
+  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero. With queued::drop what
+  /// has not begun completes with operation_aborted at once, and drain_for is for what runs.
   /// \par Errors  pool_error(wrong_process): nothing has happened
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  COPROC_LAZY net::awaitable<void> shutdown(time_limit drain_for = unlimited) {
+  COPROC_LAZY net::awaitable<void> shutdown(time_limit drain_for = unlimited, queued rest = queued::finish) {
     return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, net::use_awaitable, duration(drain_for));
+        detail::front::initiate_shutdown{engine_}, net::use_awaitable, duration(drain_for), rest);
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
+  /// @{
   template <net::completion_token_for<void(std::exception_ptr)> Token>
   auto async_shutdown(time_limit drain_for, Token&& token) {
-    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token,
-                                                                duration(drain_for));
+    return async_shutdown(drain_for, queued::finish, std::forward<Token>(token));
   }
+  template <net::completion_token_for<void(std::exception_ptr)> Token>
+  auto async_shutdown(time_limit drain_for, queued rest, Token&& token) {
+    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token,
+                                                                duration(drain_for), rest);
+  }
+  /// @}
 
   /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace
   /// SIGKILL. Returns at once; keeps run() going until they are gone.

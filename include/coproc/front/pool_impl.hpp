@@ -218,6 +218,10 @@ public:
     look_at_ = {};
   }
 
+  void drop_queued() noexcept override {
+    change([](auto& tasks, time_point now) { tasks.drop_queued(now); });
+  }
+
   std::shared_ptr<shutdown_gate> gate() override {
     expect_own_process();
     return gate_;
