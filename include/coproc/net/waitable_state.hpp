@@ -5,33 +5,17 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
+#include <coproc/net/executors.hpp>
 #include <coproc/net/operation.hpp>
 #include <coproc/net/shutdown_service.hpp>
 #include <coproc/net/waiter_list.hpp>
 
 #include <atomic>
-#include <concepts>
 #include <memory>
 #include <mutex>
-#include <type_traits>
 #include <utility>
 
-namespace coproc {
-
-/// What an I/O object can be made on.
-template <class T>
-concept executor_or_context =
-    std::convertible_to<T&, net::execution_context&> || std::convertible_to<T, net::any_io_executor>;
-
-namespace detail {
-
-template <executor_or_context T>
-net::any_io_executor executor_of(T&& where) {
-  if constexpr (std::convertible_to<T&, net::execution_context&>)
-    return net::any_io_executor(where.get_executor());
-  else
-    return net::any_io_executor(std::forward<T>(where));
-}
+namespace coproc::detail {
 
 /// Base of the state behind such an object, which is shared with the operations that were begun and not yet awaited.
 ///
@@ -139,5 +123,4 @@ private:
   shutdown_service::registration registration_;
 };
 
-} // namespace detail
-} // namespace coproc
+} // namespace coproc::detail
