@@ -10,4 +10,5 @@
 #include <coproc/chrome_trace.ipp>
 #include <coproc/error.ipp>
 #include <coproc/net/completion.ipp>
+#include <coproc/net/post_room.ipp>
 #include <coproc/process_pool.ipp>
