@@ -30,7 +30,7 @@ struct initiate_shutdown {
   executor_type get_executor() const noexcept { return pool->executor(); }
 
   template <class Handler>
-  void operator()(Handler handler, duration drain_for) const {
+  void operator()(Handler handler, operation_memory memory, duration drain_for) const {
     const engine::executor_use context(*pool);
     if (!context) return; // the handler goes, too, as all that wait
     std::shared_ptr<shutdown_gate> gate;
@@ -38,10 +38,10 @@ struct initiate_shutdown {
       gate = pool->gate();
       pool->shut_down(drain_for);
     } catch (...) { // wrong_process, or no memory: nothing has happened
-      using c = completion<Handler>;
-      return c(std::move(handler), *context, work_tracking::elsewhere).post(std::current_exception());
+      auto op = make_operation<shutdown_gate::waiter>(std::move(handler), std::move(memory), *context, work_tracking::elsewhere);
+      return detail::post(std::move(op), std::current_exception());
     }
-    if (gate) gate->wait(std::move(handler));
+    if (gate) gate->wait(std::move(handler), std::move(memory));
   }
 };
 
@@ -133,13 +133,15 @@ public:
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
   COPROC_LAZY net::awaitable<void> shutdown(duration drain_for = unlimited) {
     return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, net::use_awaitable, drain_for);
+        detail::front::initiate_shutdown{engine_}, net::use_awaitable,
+        detail::memory_for_operation<detail::shutdown_gate::waiter>(), drain_for);
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
   template <net::completion_token_for<void(std::exception_ptr)> Token>
   auto async_shutdown(duration drain_for, Token&& token) {
-    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token, drain_for);
+    return net::async_initiate<Token, void(std::exception_ptr)>(
+        detail::front::initiate_shutdown{engine_}, token, detail::memory_for_operation<detail::shutdown_gate::waiter>(), drain_for);
   }
 
   /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace
