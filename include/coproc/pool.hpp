@@ -38,7 +38,8 @@ struct initiate_shutdown {
       gate = pool->gate();
       pool->shut_down(drain_for);
     } catch (...) { // wrong_process, or no memory: nothing has happened
-      auto op = make_operation<shutdown_gate::waiter>(std::move(handler), std::move(memory), *context, work_tracking::elsewhere);
+      auto op = make_operation<shutdown_gate::waiter>(std::move(handler), std::move(memory), *context,
+                                                      work_tracking::elsewhere);
       return detail::post(std::move(op), std::current_exception());
     }
     if (gate) gate->wait(std::move(handler), std::move(memory));
@@ -131,17 +132,18 @@ public:
   /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
   /// \par Errors  pool_error(wrong_process): nothing has happened
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  COPROC_LAZY net::awaitable<void> shutdown(duration drain_for = unlimited) {
-    return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, net::use_awaitable,
-        detail::memory_for_operation<detail::shutdown_gate::waiter>(), drain_for);
+  /// \tparam Awaiting  executor of the awaiting coroutine: `co_await pool.shutdown<E>()` in a net::awaitable<T, E>
+  template <class Awaiting = net::any_io_executor>
+  net::awaitable<void, Awaiting> shutdown(duration drain_for = unlimited) {
+    return async_shutdown(drain_for, net::use_awaitable_t<Awaiting>());
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
-  template <net::completion_token_for<void(std::exception_ptr)> Token>
-  auto async_shutdown(duration drain_for, Token&& token) {
+  template <net::completion_token_for<void(std::exception_ptr)> Token = net::use_awaitable_t<>>
+  auto async_shutdown(duration drain_for, Token&& token = Token()) {
     return net::async_initiate<Token, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, token, detail::memory_for_operation<detail::shutdown_gate::waiter>(), drain_for);
+        detail::front::initiate_shutdown{engine_}, token, detail::memory_for_operation<detail::shutdown_gate::waiter>(),
+        drain_for);
   }
 
   /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace

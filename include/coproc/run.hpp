@@ -13,8 +13,9 @@
 
 namespace coproc {
 
-/// Runs main on an io_context of its own, on this thread, and returns its result, which need not be
-/// default-constructible. Inside, `co_await net::this_coro::executor` is that context's.
+/// Runs main, a net::awaitable<T, E> or task<T>, on an io_context of its own, on this thread, and returns its result,
+/// which need not be default-constructible. Inside, `co_await net::this_coro::executor` is that context's; where E is a
+/// strand, one on it.
 ///
 /// Returns when main has ended and nothing that it started is left to run. If main throws, whatever else is left is
 /// destroyed without running on, and the exception is rethrown.
@@ -22,14 +23,18 @@ namespace coproc {
 ///              nothing is left that could wake it (or because somebody stopped the context)
 template <awaitable_like A>
 awaited_t<A> run(A main) {
+  using executor = detail::executor_awaiting_t<A>;
+  static_assert(std::is_constructible_v<executor, net::io_context::executor_type>,
+                "coproc: run makes an io_context: main must be an awaitable<T, E> whose E can be made of its executor");
   std::optional<value_t<awaited_t<A>>> result;
   std::exception_ptr error;
   {
     net::io_context io(1);
-    net::co_spawn(io, detail::keep_result(detail::coroutine_of(main), result), [&](const std::exception_ptr& e) {
-      error = e;
-      if (e) io.stop();
-    });
+    net::co_spawn(executor(io.get_executor()), detail::keep_result(detail::coroutine_of(main), result),
+                  [&](const std::exception_ptr& e) {
+                    error = e;
+                    if (e) io.stop();
+                  });
     io.run();
   }
   if (error) std::rethrow_exception(error);

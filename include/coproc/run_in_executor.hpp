@@ -89,7 +89,7 @@ decltype(auto) as_reference(const P& pool) noexcept {
 /// fn: a function, member function, captureless lambda, or a callable whose captures are provably plain bytes. Arguments
 /// convert to fn's parameter types (a generic fn: their decayed types) and are encoded before this function returns, so
 /// they behave as decay-copied; an lvalue container is encoded straight from where it is. References returned are copied.
-/// \par Returns    net::awaitable<R>, R the decayed result of fn; need not be default-constructible
+/// \par Returns    net::awaitable<R, Awaiting>, R the decayed result of fn; need not be default-constructible
 /// \par Errors     what fn throws: standard exceptions as remote<E>, others as remote_exception; worker_lost, task_timeout,
 ///                 pool_error (pool_closed, payload_too_large, bad_payload, worker_start_failed, wrong_process,
 ///                 unknown_function), operation_aborted
@@ -98,16 +98,18 @@ decltype(auto) as_reference(const P& pool) noexcept {
 ///                 stop token (this_worker::stop_requested); terminal kills the worker (SIGTERM, after kill_grace SIGKILL)
 ///                 and completes with operation_aborted once it is gone, unless on_cancel::request_stop. Never retried
 /// \par Lifetime   the pool must live when the result is awaited; it may be destroyed before the call completes
-template <process_bridge P, class F, class... A>
+/// \tparam Awaiting  of the coroutine: in a net::awaitable<T, E> write `co_await run_in_executor<E>(pool, fn)`
+template <class Awaiting = net::any_io_executor, process_bridge P, class F, class... A>
 [[nodiscard]] auto run_in_executor(P&& pool, F fn, A&&... args) {
   if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
     decltype(auto) ref = detail::as_reference(pool);
-    return net::async_initiate<const net::use_awaitable_t<>, detail::front::completion_signature<R>>(
-        detail::initiate_prepared<R>(), net::use_awaitable,
+    using token = net::use_awaitable_t<Awaiting>;
+    return net::async_initiate<const token, detail::front::completion_signature<R>>(
+        detail::initiate_prepared<R>(), token(),
         detail::front::prepared_call::make(detail::front::engine_of(ref), detail::front::options_of(ref), true, fn, std::forward<A>(args)...));
   } else {
-    return net::awaitable<void>();
+    return net::awaitable<void, Awaiting>();
   }
 }
 
