@@ -23,8 +23,10 @@ struct server {
   coproc::argument_array<float>* image = nullptr;
   coproc::bounded_channel<money>* channel = nullptr;
   coproc::semaphore* limit = nullptr;
+  coproc::task_group* children = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
+  void failed(const coproc::exception_group& errors);
 };
 
 #include <coproc/coproc.hpp>

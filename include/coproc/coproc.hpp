@@ -16,6 +16,7 @@
 #include <coproc/semaphore.hpp>
 #include <coproc/stats.hpp>
 #include <coproc/task.hpp>
+#include <coproc/task_group.hpp>
 #include <coproc/this_worker.hpp>
 #include <coproc/thread_bridge.hpp>
 #include <coproc/trace.hpp>

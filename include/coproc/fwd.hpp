@@ -21,6 +21,7 @@ class argument_array;
 template <class T>
 class bounded_channel;
 class semaphore;
+class task_group;
 template <class T>
 class result_array;
 template <class T>
@@ -37,6 +38,7 @@ class task_timeout;
 class bad_payload;
 class worker_lost;
 class remote_exception;
+class exception_group;
 struct worker_start;
 struct worker_exit;
 

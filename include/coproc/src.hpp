@@ -18,4 +18,5 @@
 #include <coproc/net/waiter_list.ipp>
 #include <coproc/process_pool.ipp>
 #include <coproc/semaphore.ipp>
+#include <coproc/task_group.ipp>
 #include <coproc/with_timeout.ipp>
