@@ -24,6 +24,8 @@ struct server {
   coproc::bounded_channel<money>* channel = nullptr;
   coproc::semaphore* limit = nullptr;
   coproc::task_group* children = nullptr;
+  coproc::mutex* lock = nullptr;
+  coproc::event* ready = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
   void failed(const coproc::exception_group& errors);

@@ -6,7 +6,9 @@
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
+#include <coproc/event.hpp>
 #include <coproc/gather.hpp>
+#include <coproc/mutex.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>
 #include <coproc/process_pool.hpp>

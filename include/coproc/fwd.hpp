@@ -22,6 +22,8 @@ template <class T>
 class bounded_channel;
 class semaphore;
 class task_group;
+class mutex;
+class event;
 template <class T>
 class result_array;
 template <class T>

@@ -9,6 +9,7 @@
 
 #include <coproc/chrome_trace.ipp>
 #include <coproc/error.ipp>
+#include <coproc/event.ipp>
 #include <coproc/net/completion.ipp>
 #include <coproc/net/exception_of.ipp>
 #include <coproc/net/join.ipp>
