@@ -26,6 +26,7 @@ struct server {
   coproc::task_group* children = nullptr;
   coproc::mutex* lock = nullptr;
   coproc::event* ready = nullptr;
+  coproc::interval* ticks = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
   void failed(const coproc::exception_group& errors);

@@ -8,6 +8,7 @@
 #include <coproc/error.hpp>
 #include <coproc/event.hpp>
 #include <coproc/gather.hpp>
+#include <coproc/interval.hpp>
 #include <coproc/mutex.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>

@@ -24,6 +24,7 @@ class semaphore;
 class task_group;
 class mutex;
 class event;
+class interval;
 template <class T>
 class result_array;
 template <class T>

@@ -19,9 +19,9 @@ namespace coproc {
 ///                 at once
 /// \par Cancel     any type withdraws who waits: operation_aborted, and the lock goes to the next
 /// \par Errors     no_memory; std::bad_alloc from an initiating function that cannot begin
-/// \par Lifetime   a guard may outlive mutex and context. Destroying a mutex completes what waits with operation_aborted,
-///                 and does nothing to who holds it. Destroying the context first destroys what waits uninvoked, and
-///                 get_executor() is empty from then on
+/// \par Lifetime   a guard may outlive mutex and context. Destroying a mutex completes what waits with
+///                 operation_aborted, and does nothing to who holds it. Destroying the context first destroys
+///                 what waits uninvoked, and get_executor() is empty from then on
 class mutex {
   using state = detail::semaphore_state;
 
