@@ -24,4 +24,5 @@
 #include <coproc/thread_bridge.hpp>
 #include <coproc/trace.hpp>
 #include <coproc/version.hpp>
+#include <coproc/with_resource.hpp>
 #include <coproc/with_timeout.hpp>
