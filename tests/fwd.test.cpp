@@ -27,6 +27,8 @@ struct server {
   coproc::mutex* lock = nullptr;
   coproc::event* ready = nullptr;
   coproc::interval* ticks = nullptr;
+  coproc::loop_monitor* monitor = nullptr;
+  coproc::stall* last = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
   void failed(const coproc::exception_group& errors);

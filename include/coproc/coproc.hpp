@@ -9,6 +9,7 @@
 #include <coproc/event.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/interval.hpp>
+#include <coproc/loop_monitor.hpp>
 #include <coproc/mutex.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>

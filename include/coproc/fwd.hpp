@@ -25,6 +25,8 @@ class task_group;
 class mutex;
 class event;
 class interval;
+class loop_monitor;
+struct stall;
 template <class T>
 class result_array;
 template <class T>
