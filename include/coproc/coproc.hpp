@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coproc/argument_array.hpp>
+#include <coproc/batched.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>

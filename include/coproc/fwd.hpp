@@ -13,6 +13,7 @@ class task;
 
 struct pool_options;
 struct task_options;
+struct batch_options;
 struct pool_stats;
 struct trace_event;
 
