@@ -46,8 +46,9 @@ int main(int argc, char** argv) {
   const struct {
     std::string_view option;
     std::string& value;
-  } options[] = {{"--out", set.out},     {"--only", set.only},     {"--sources", set.sources},
-                 {"--build", set.build}, {"--commit", set.commit}, {"--command", set.command}};
+  } options[] = {{"--out", set.out},     {"--only", set.only},     {"--peer", set.peer},
+                 {"--sources", set.sources}, {"--build", set.build}, {"--commit", set.commit},
+                 {"--command", set.command}};
   for (int i = 1; i < argc; ++i) {
     const std::string_view argument = argv[i];
     bool known = argument == "--quick";
@@ -60,8 +61,8 @@ int main(int argc, char** argv) {
       }
     if (known) continue;
     fmt::print(stderr,
-               "usage: {} [--quick] [--only ROW] [--out FILE] [--sources DIRECTORY] [--build DIRECTORY] "
-               "[--commit TEXT] [--command TEXT]\n",
+               "usage: {} [--quick] [--only ROW] [--peer NAME] [--out FILE] [--sources DIRECTORY] "
+               "[--build DIRECTORY] [--commit TEXT] [--command TEXT]\n",
                argv[0]);
     return 2;
   }

@@ -111,7 +111,7 @@ inline judgement judge(const goal& g, const std::vector<arm_result>& arms, std::
 }
 
 /// Sets up all arms, then runs every one of them once before any runs again; the order rotates, because machines drift. An
-/// arm that is missing or fails is left out, and says why.
+/// arm that is missing or fails is left out, and says why; one that was not asked for just is left out.
 inline row_result measure(const settings& set, const row& r) {
   struct contestant {
     std::unique_ptr<arm_process> process;
@@ -129,6 +129,7 @@ inline row_result measure(const settings& set, const row& r) {
     }
   };
   for (const arm& a : r.arms) {
+    if (!a.name.starts_with(set.peer)) continue;
     contestant& c = contestants.emplace_back();
     c.result.name = a.name;
     unless_it_fails(c, [&] {

@@ -14,6 +14,7 @@ struct settings {
   bool quick = false;
   std::string out;     ///< JSON file; empty: none
   std::string only;    ///< run only the rows whose id starts so; empty: all
+  std::string peer;    ///< run only the arms whose name starts so; empty: all
   std::string sources; ///< this directory, for the scripts of Python and Node
   std::string build;   ///< where the build put piscina and the compiler's flags; scratch files go there too
   std::string commit = "unknown", command = "coproc.bench";

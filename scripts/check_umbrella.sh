@@ -1,13 +1,13 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 # Checks that <coproc/coproc.hpp> reaches every public header, that is every header directly in coproc/. Left out may be
-# fwd.hpp, which is for those who do not want the rest, src.hpp, which is for one source file alone, and config.hpp, which
-# offers nothing by itself. usage: check_umbrella.sh <include directory>. Run by ctest.
+# fwd.hpp, which is for those who do not want the rest, src.hpp, which is for one source file alone, config.hpp, which
+# offers nothing by itself, and testing.hpp, which is for tests. usage: check_umbrella.sh <include directory>. Run by ctest.
 set -eu
 cd "$1"
 
 find coproc -name '*.hpp' | LC_ALL=C sort | xargs awk '
-  BEGIN { exempt["coproc/fwd.hpp"] = exempt["coproc/src.hpp"] = exempt["coproc/config.hpp"] = 1 }
+  BEGIN { exempt["coproc/fwd.hpp"] = exempt["coproc/src.hpp"] = exempt["coproc/config.hpp"] = exempt["coproc/testing.hpp"] = 1 }
 
   FNR == 1 { exists[FILENAME] = 1 }
 

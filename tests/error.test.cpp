@@ -4,6 +4,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <chrono>
 #include <set>
 #include <string>
 #include <system_error>
@@ -14,7 +15,7 @@ using coproc::errc;
 
 namespace {
 
-constexpr int last_errc = static_cast<int>(errc::already_awaited);
+constexpr int last_errc = static_cast<int>(errc::wrong_context);
 
 // Stands for the category of a shared library that does not see the program's.
 class another_object : public std::error_category {
@@ -59,6 +60,20 @@ TEST_CASE("time-outs equal std::errc::timed_out, and nothing else does") {
     const bool is_timeout = e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout;
     CHECK((make_error_code(e) == std::errc::timed_out) == is_timeout);
   }
+}
+
+TEST_CASE("the text of worker_lost ends where it has said everything") {
+  coproc::worker_exit how;
+  how.pid = 17;
+  how.signal = 6;
+  how.age = std::chrono::milliseconds(1234);
+  CHECK(std::string(coproc::worker_lost(how).what()) ==
+        "worker 17 was killed by signal 6 (Aborted); while it ran this task, its 1st in 1.234 s of life");
+  const coproc::worker_lost more(how, "; it was run 2 times");
+  const coproc::worker_lost copy(more);
+  CHECK(std::string(copy.what()) ==
+        "worker 17 was killed by signal 6 (Aborted); while it ran this task, its 1st in 1.234 s of life; it was run 2 times");
+  CHECK(copy.code() == errc::worker_lost);
 }
 
 TEST_CASE("every errc has a text of its own") {

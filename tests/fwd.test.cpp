@@ -23,8 +23,15 @@ struct server {
   coproc::argument_array<float>* image = nullptr;
   coproc::bounded_channel<money>* channel = nullptr;
   coproc::semaphore* limit = nullptr;
+  coproc::task_group* children = nullptr;
+  coproc::mutex* lock = nullptr;
+  coproc::event* ready = nullptr;
+  coproc::interval* ticks = nullptr;
+  coproc::loop_monitor* monitor = nullptr;
+  coproc::stall* last = nullptr;
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
+  void failed(const coproc::exception_group& errors);
 };
 
 #include <coproc/coproc.hpp>

@@ -3,6 +3,7 @@
 #include <coproc/semaphore.hpp>
 
 #include "net/handlers.hpp"
+#include "support/relay_executor.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -243,40 +244,49 @@ TEST_CASE("an object that was made on a strand may outlive the context, and its 
   CHECK(t.codes.empty());
 }
 
-namespace {
-
-// Takes time to be moved, once: by whoever posts it.
-struct slowly_moved {
-  std::atomic<int>& stage;
-  std::atomic<bool>& context_gone;
-
-  slowly_moved(std::atomic<int>& s, std::atomic<bool>& gone) : stage(s), context_gone(gone) {}
-  slowly_moved(slowly_moved&& o) noexcept : stage(o.stage), context_gone(o.context_gone) {
-    int armed = 1;
-    if (!stage.compare_exchange_strong(armed, 2)) return;
-    stage.notify_all();
-    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // so that the other thread would be through by then
-    if (context_gone) stage = 3;
-  }
-  void operator()(net::error_code, semaphore::permit) const { FAIL("called"); }
-};
-
-} // namespace
-
 TEST_CASE("a permit that is given back while the context is destroyed is posted to a living context, or not at all") {
   std::optional<net::io_context> io(std::in_place);
+  net::io_context home;
   semaphore s(*io, 1);
   std::optional<semaphore::permit> permit = s.try_acquire();
   std::atomic<int> stage{0};
   std::atomic<bool> gone{false};
-  s.async_acquire(slowly_moved(stage, gone));
-  stage = 1;
+  relay slow(home);
+  slow.before = [&] {
+    stage = 1;
+    stage.notify_all();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50)); // so that the other thread would be through by then
+    if (gone) stage = 2;
+  };
+  s.async_acquire(net::bind_executor(relay_executor(slow), [](net::error_code, semaphore::permit) {}));
   std::thread other([&] { permit.reset(); });
-  stage.wait(1);
+  stage.wait(0);
   io.reset();
   gone = true;
   other.join();
-  CHECK(stage == 2);
+  CHECK(stage == 1);
+}
+
+TEST_CASE("threads that ask for a permit, or for the executor, while the context is destroyed meet it alive or not at all") {
+  net::io_context home;
+  for (int i = 0; i < 20; ++i) {
+    std::optional<net::io_context> io(std::in_place);
+    semaphore s(*io, 1);
+    const auto held = s.try_acquire();
+    std::atomic<bool> began{false};
+    std::thread other([&] {
+      while (s.get_executor()) {
+        s.async_acquire(net::bind_executor(home, [](net::error_code, semaphore::permit) { FAIL("called"); }));
+        began = true;
+        began.notify_one();
+      }
+    });
+    began.wait(false);
+    io.reset();
+    other.join();
+    CHECK_FALSE(s.get_executor());
+  }
+  home.run();
 }
 
 namespace {

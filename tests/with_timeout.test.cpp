@@ -15,6 +15,7 @@
 #include <memory>
 #include <optional>
 #include <stdexcept>
+#include <string>
 #include <system_error>
 #include <thread>
 #include <tuple>
@@ -74,6 +75,19 @@ TEST_CASE("what ends in time gives its value, and nobody waits for the timer") {
   CHECK(std::chrono::steady_clock::now() - begin < 30min);
 }
 
+TEST_CASE("limit and operation come in either order") {
+  net::io_context io;
+  const auto in_time = []() -> net::awaitable<void> {
+    auto n = co_await with_timeout(number(7), 1h);
+    CHECK(n.value == 7);
+    co_await with_timeout(let_others_run(), coproc::unlimited);
+  };
+  CHECK(spawn_and_run(io, in_time) == nullptr);
+  const auto too_late = []() -> net::awaitable<void> { co_await with_timeout(wait_for_ever(), 20ms); };
+  CHECK_THROWS_WITH(std::rethrow_exception(spawn_and_run(io, too_late)), Catch::Contains("is 0.02 s"));
+  CHECK_THROWS_AS(with_timeout(number(7), 0s), std::invalid_argument);
+}
+
 TEST_CASE("what fails in time fails with its own exception") {
   net::io_context io;
   const auto body = []() -> net::awaitable<void> { co_await with_timeout(1h, fail()); };
@@ -108,6 +122,7 @@ TEST_CASE("on expiry the operation gets terminal cancellation, is awaited, and t
     CHECK(e.code() == coproc::errc::timed_out);
     CHECK(e.code() == std::errc::timed_out);
     CHECK(dynamic_cast<const std::nested_exception*>(&e) == nullptr);
+    CHECK(std::string(e.what()).find("the limit of with_timeout is 0.001 s") == 0);
   }
   CHECK_THROWS_AS(std::rethrow_exception(error), coproc::pool_error);
 }

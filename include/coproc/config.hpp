@@ -8,6 +8,12 @@
 // docs/design/010 has the reasons.
 #pragma once
 
+/// 1: at its orderly end a worker looks for what its tasks have leaked, reports it and ends with exit code 72. Only
+/// for builds with LeakSanitizer or AddressSanitizer, and for the whole program.
+#if !defined(COPROC_CHECK_LEAKS)
+#define COPROC_CHECK_LEAKS 0
+#endif
+
 /// Stands before a function that is defined in an *.ipp file and called only by others of these, and before its definition.
 #define COPROC_LAZY template <class = void> inline
 #define COPROC_LAZY_DEF template <class> inline

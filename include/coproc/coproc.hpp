@@ -3,10 +3,17 @@
 #pragma once
 
 #include <coproc/argument_array.hpp>
+#include <coproc/batched.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
+#include <coproc/event.hpp>
+#include <coproc/exceptions.hpp>
 #include <coproc/gather.hpp>
+#include <coproc/gather_settled.hpp>
+#include <coproc/interval.hpp>
+#include <coproc/loop_monitor.hpp>
+#include <coproc/mutex.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>
 #include <coproc/process_pool.hpp>
@@ -16,8 +23,11 @@
 #include <coproc/semaphore.hpp>
 #include <coproc/stats.hpp>
 #include <coproc/task.hpp>
+#include <coproc/task_group.hpp>
 #include <coproc/this_worker.hpp>
 #include <coproc/thread_bridge.hpp>
 #include <coproc/trace.hpp>
 #include <coproc/version.hpp>
+#include <coproc/wait.hpp>
+#include <coproc/with_resource.hpp>
 #include <coproc/with_timeout.hpp>

@@ -23,7 +23,7 @@ namespace [[gnu::visibility("default")]] coproc {
 /// What can go wrong, in category "coproc".
 enum class errc {
   worker_lost = 1,     ///< the worker died while this task was running, or may have been
-  task_timeout,        ///< task_options::timeout expired; the worker was killed
+  task_timeout,        ///< task_options::timeout, or its deadline, was over; the worker was killed
   timed_out,           ///< with_timeout expired
   queue_full,          ///< max_queue tasks are accepted and not completed (submit never waits)
   pool_closed,         ///< the pool takes no more tasks
@@ -34,8 +34,9 @@ enum class errc {
   remote_exception,    ///< the task threw something that is not a standard exception
   wrong_process,       ///< the pool was used in a forked copy of its process, or inside a task
   unknown_function,    ///< the function's code was loaded after the pool was made, so no worker has it
-  queue_timeout,       ///< task_options::queue_timeout expired before the task began
-  already_awaited,     ///< a second wait for one task: its result is that of the first
+  queue_timeout,       ///< task_options::queue_timeout, or its deadline, was over before the task began
+  already_awaited,     ///< the result of the task has been given to somebody else, and cannot be copied
+  wrong_context,       ///< a coroutine of coproc::run waits for a pool on another context, which nobody runs
 };
 
 /// The category "coproc": one object a process, also where shared libraries hide their symbols.
@@ -121,6 +122,8 @@ struct worker_exit {
   int signal = 0;                      ///< 0: not killed by a signal
   std::optional<int> exit_code;        ///< empty: killed by a signal, or unknown
   bool status_known = false;           ///< false: nobody could tell (fork server gone, or it did not answer within 1 s)
+  bool still_running = false;          ///< it was to be killed and is not dead: it was given up, its place is filled
+  int kill_error = 0;                  ///< errno: neither front end nor fork server may signal it
   exit_cause cause = exit_cause::self; ///< who ended it
   exit_phase phase = exit_phase::starting; ///< how far it had come
   unsigned index = 0;                      ///< of the worker
@@ -131,13 +134,22 @@ struct worker_exit {
   std::int64_t max_rss_kilobytes = 0;      ///< the most memory that was resident
 };
 
+namespace detail {
+/// What is said of a worker that is still_running, after its pid.
+COPROC_DECL std::string describe_survivor(const worker_exit& how);
+/// What a worker_lost says of the end.
+COPROC_DECL std::string describe_end(const worker_exit& how);
+} // namespace detail
+
 /// The worker died while it ran this task. If cause() is violation, nobody knows whether it had begun. (A task that is known
 /// not to have begun is not lost: it moves to another worker.)
 class worker_lost : public pool_error {
 public:
-  /// For coproc itself. `more`: added to the text.
+  /// For coproc itself, and for tests: see coproc/testing.hpp. `more`: added to the text.
   COPROC_DECL explicit worker_lost(const worker_exit& how, const std::string& more = {});
 
+  /// Which worker, how it ended, who ended it, and how long it had lived.
+  const char* what() const noexcept override { return text_.what(); }
   pid_t pid() const noexcept { return exit_.pid; }                          ///< of the worker
   int signal() const noexcept { return exit_.signal; }                      ///< 0: none
   std::optional<int> exit_code() const noexcept { return exit_.exit_code; } ///< empty: killed by a signal, or unknown
@@ -146,6 +158,7 @@ public:
 
 private:
   worker_exit exit_;
+  std::runtime_error text_; // what system_error makes of it ends in the message of the code, which says less
 };
 
 /// What every exception that crossed from a worker has besides its own type.
@@ -156,11 +169,12 @@ public:
   virtual std::string_view type_name() const noexcept = 0;
 };
 
-/// A standard exception of type E that a task threw: `catch (E&)` works, and dynamic_cast to remote_info tells it from a local one.
+/// A standard exception of type E that a task threw, or one that was registered: `catch (E&)` works, and dynamic_cast to remote_info
+/// tells it from a local one. What it was nested in with std::throw_with_nested arrives with it: std::rethrow_if_nested works.
 template <class E>
-class remote final : public E, public remote_info {
+class remote : public E, public remote_info {
 public:
-  /// For coproc itself: E is made of `args`.
+  /// For coproc itself, and for tests: E is made of `args`.
   template <class... A>
   explicit remote(std::string type_name, std::string what, A&&... args)
       : E(static_cast<A&&>(args)...), type_name_(std::move(type_name)), what_(std::move(what)) {}
@@ -173,10 +187,10 @@ private:
   std::string type_name_, what_;
 };
 
-/// Anything else that a task threw; what() is its text where it derives from std::exception.
+/// Anything else that a task threw; what() is its text where it derives from std::exception, or is a std::string or a string literal.
 class remote_exception : public std::runtime_error, public remote_info {
 public:
-  /// For coproc itself.
+  /// For coproc itself, and for tests.
   remote_exception(std::string type_name, const std::string& what)
       : std::runtime_error(what), type_name_(std::move(type_name)) {}
 
@@ -185,6 +199,13 @@ public:
 private:
   std::string type_name_;
 };
+
+namespace detail {
+
+/// "<of> is 0.2 s", for the texts of time-outs.
+COPROC_DECL std::string describe_limit(std::string_view of, std::chrono::nanoseconds limit);
+
+} // namespace detail
 
 /// The error_code inside an exception, for completions taken with as_tuple: {} for null, the code of any system_error,
 /// errc::remote_exception for whatever else a task threw. Never throws.

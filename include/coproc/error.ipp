@@ -18,7 +18,7 @@ public:
   std::string message(int value) const override {
     switch (static_cast<errc>(value)) {
     case errc::worker_lost: return "the worker process died";
-    case errc::task_timeout: return "the task ran past its time-out and its worker was killed";
+    case errc::task_timeout: return "the task ran past its time-out";
     case errc::timed_out: return "the operation ran past its time-out";
     case errc::queue_full: return "the queue of the pool is full";
     case errc::pool_closed: return "the pool is closed";
@@ -29,8 +29,9 @@ public:
     case errc::remote_exception: return "the task threw an exception";
     case errc::wrong_process: return "the pool belongs to another process";
     case errc::unknown_function: return "the function is not in the worker processes";
-    case errc::queue_timeout: return "the task had not begun within its queue_timeout";
-    case errc::already_awaited: return "the task is awaited already";
+    case errc::queue_timeout: return "the task had not begun in time";
+    case errc::already_awaited: return "the result of the task belongs to another wait";
+    case errc::wrong_context: return "the pool lives on another context";
     }
     return "unknown coproc error";
   }
@@ -79,9 +80,17 @@ COPROC_DEF const net::error_category& error_category() noexcept { return detail:
 
 namespace detail {
 
-COPROC_LAZY std::string describe_end(const worker_exit& how) {
+COPROC_DEF std::string describe_survivor(const worker_exit& how) {
+  if (how.kill_error != 0)
+    return os::text("could not be killed (", std::strerror(how.kill_error), ") and may still run");
+  return "is not dead although it got SIGKILL, and may still run";
+}
+
+COPROC_DEF std::string describe_end(const worker_exit& how) {
   std::string end;
-  if (how.signal != 0)
+  if (how.still_running)
+    end = describe_survivor(how);
+  else if (how.signal != 0)
     end = os::text("was killed by signal ", how.signal, " (", ::strsignal(how.signal), ")");
   else if (how.exit_code)
     end = os::text("exited with status ", *how.exit_code);
@@ -110,9 +119,13 @@ COPROC_LAZY std::string describe_end(const worker_exit& how) {
                   " s of life");
 }
 
+COPROC_DEF std::string describe_limit(std::string_view of, std::chrono::nanoseconds limit) {
+  return os::text(of, " is ", std::chrono::duration<double>(limit).count(), " s");
+}
+
 } // namespace detail
 
 COPROC_DEF worker_lost::worker_lost(const worker_exit& how, const std::string& more)
-    : pool_error(make_error_code(errc::worker_lost), detail::describe_end(how) + more), exit_(how) {}
+    : pool_error(make_error_code(errc::worker_lost)), exit_(how), text_(detail::describe_end(how) + more) {}
 
 } // namespace coproc

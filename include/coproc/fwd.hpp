@@ -13,6 +13,7 @@ class task;
 
 struct pool_options;
 struct task_options;
+struct batch_options;
 struct pool_stats;
 struct trace_event;
 
@@ -21,6 +22,12 @@ class argument_array;
 template <class T>
 class bounded_channel;
 class semaphore;
+class task_group;
+class mutex;
+class event;
+class interval;
+class loop_monitor;
+struct stall;
 template <class T>
 class result_array;
 template <class T>
@@ -37,6 +44,7 @@ class task_timeout;
 class bad_payload;
 class worker_lost;
 class remote_exception;
+class exception_group;
 struct worker_start;
 struct worker_exit;
 

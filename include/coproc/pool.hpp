@@ -7,6 +7,7 @@
 #include <coproc/front/engine.hpp>
 #include <coproc/fwd.hpp>
 #include <coproc/net/asio.hpp>
+#include <coproc/net/run_scope.hpp>
 #include <coproc/net/shutdown_gate.hpp>
 #include <coproc/options.hpp>
 #include <coproc/stats.hpp>
@@ -30,18 +31,21 @@ struct initiate_shutdown {
   executor_type get_executor() const noexcept { return pool->executor(); }
 
   template <class Handler>
-  void operator()(Handler handler, duration drain_for) const {
+  void operator()(Handler handler, operation_memory memory, duration drain_for, queued rest) const {
     const engine::executor_use context(*pool);
     if (!context) return; // the handler goes, too, as all that wait
     std::shared_ptr<shutdown_gate> gate;
     try {
+      if (auto why = run_scope::refusal(*pool, handler)) std::rethrow_exception(std::move(why));
       gate = pool->gate();
       pool->shut_down(drain_for);
-    } catch (...) { // wrong_process, or no memory: nothing has happened
-      using c = completion<Handler>;
-      return c(std::move(handler), *context, work_tracking::elsewhere).post(std::current_exception());
+      if (rest == queued::drop) pool->drop_queued();
+    } catch (...) { // wrong_process, wrong_context, or no memory: nothing has happened
+      auto op = make_operation<shutdown_gate::waiter>(std::move(handler), std::move(memory), *context,
+                                                      work_tracking::elsewhere);
+      return detail::post(std::move(op), std::current_exception());
     }
-    if (gate) gate->wait(std::move(handler));
+    if (gate) gate->wait(std::move(handler), std::move(memory));
   }
 };
 
@@ -128,19 +132,29 @@ public:
 
   /// close(), waits until every task has ended, at most `drain_for`; then ends what is left: queued tasks complete with
   /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
-  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero.
+  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero. With queued::drop what
+  /// has not begun completes with operation_aborted at once, and drain_for is for what runs.
   /// \par Errors  pool_error(wrong_process): nothing has happened
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
-  COPROC_LAZY net::awaitable<void> shutdown(duration drain_for = unlimited) {
-    return net::async_initiate<const net::use_awaitable_t<>, void(std::exception_ptr)>(
-        detail::front::initiate_shutdown{engine_}, net::use_awaitable, drain_for);
+  /// \tparam Awaiting  executor of the awaiting coroutine: `co_await pool.shutdown<E>()` in a net::awaitable<T, E>
+  template <class Awaiting = net::any_io_executor>
+  net::awaitable<void, Awaiting> shutdown(time_limit drain_for = unlimited, queued rest = queued::finish) {
+    return async_shutdown(drain_for, rest, net::use_awaitable_t<Awaiting>());
   }
 
   /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
-  template <net::completion_token_for<void(std::exception_ptr)> Token>
-  auto async_shutdown(duration drain_for, Token&& token) {
-    return net::async_initiate<Token, void(std::exception_ptr)>(detail::front::initiate_shutdown{engine_}, token, drain_for);
+  /// @{
+  template <net::completion_token_for<void(std::exception_ptr)> Token = net::use_awaitable_t<>>
+  auto async_shutdown(time_limit drain_for, Token&& token = Token()) {
+    return async_shutdown(drain_for, queued::finish, std::forward<Token>(token));
   }
+  template <net::completion_token_for<void(std::exception_ptr)> Token>
+  auto async_shutdown(time_limit drain_for, queued rest, Token&& token) {
+    return net::async_initiate<Token, void(std::exception_ptr)>(
+        detail::front::initiate_shutdown{engine_}, token, detail::memory_for_operation<detail::shutdown_gate::waiter>(),
+        duration(drain_for), rest);
+  }
+  /// @}
 
   /// close(), and everything ends now: operation_aborted for all tasks; running workers get SIGTERM, after kill_grace
   /// SIGKILL. Returns at once; keeps run() going until they are gone.

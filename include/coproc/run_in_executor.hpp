@@ -4,6 +4,7 @@
 
 #include <coproc/codec/moved.hpp>
 #include <coproc/front/call.hpp>
+#include <coproc/net/run_scope.hpp>
 #include <coproc/pool.hpp>
 
 #include <exception>
@@ -52,6 +53,7 @@ struct initiate_prepared {
   // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's frame.
   template <class Handler>
   void operator()(Handler&& handler, front::prepared_call call) const { // the handler is on the stack of use_awaitable
+    call.refuse(run_scope::refusal(call.pool(), handler));
     std::move(call).template start<R>(std::move(handler));
   }
 };
@@ -89,7 +91,7 @@ decltype(auto) as_reference(const P& pool) noexcept {
 /// fn: a function, member function, captureless lambda, or a callable whose captures are provably plain bytes. Arguments
 /// convert to fn's parameter types (a generic fn: their decayed types) and are encoded before this function returns, so
 /// they behave as decay-copied; an lvalue container is encoded straight from where it is. References returned are copied.
-/// \par Returns    net::awaitable<R>, R the decayed result of fn; need not be default-constructible
+/// \par Returns    net::awaitable<R, Awaiting>, R the decayed result of fn; need not be default-constructible
 /// \par Errors     what fn throws: standard exceptions as remote<E>, others as remote_exception; worker_lost, task_timeout,
 ///                 pool_error (pool_closed, payload_too_large, bad_payload, worker_start_failed, wrong_process,
 ///                 unknown_function), operation_aborted
@@ -98,17 +100,43 @@ decltype(auto) as_reference(const P& pool) noexcept {
 ///                 stop token (this_worker::stop_requested); terminal kills the worker (SIGTERM, after kill_grace SIGKILL)
 ///                 and completes with operation_aborted once it is gone, unless on_cancel::request_stop. Never retried
 /// \par Lifetime   the pool must live when the result is awaited; it may be destroyed before the call completes
-template <process_bridge P, class F, class... A>
+/// \tparam Awaiting  of the coroutine: in a net::awaitable<T, E> write `co_await run_in_executor<E>(pool, fn)`
+template <class Awaiting = net::any_io_executor, process_bridge P, class F, class... A>
 [[nodiscard]] auto run_in_executor(P&& pool, F fn, A&&... args) {
   if constexpr (detail::verify_temporaries<A...>() && detail::verify<F, A...>()) {
     using R = detail::result_t<F, A...>;
     decltype(auto) ref = detail::as_reference(pool);
-    return net::async_initiate<const net::use_awaitable_t<>, detail::front::completion_signature<R>>(
-        detail::initiate_prepared<R>(), net::use_awaitable,
+    using token = net::use_awaitable_t<Awaiting>;
+    return net::async_initiate<const token, detail::front::completion_signature<R>>(
+        detail::initiate_prepared<R>(), token(),
         detail::front::prepared_call::make(detail::front::engine_of(ref), detail::front::options_of(ref), true, fn, std::forward<A>(args)...));
   } else {
-    return net::awaitable<void>();
+    return net::awaitable<void, Awaiting>();
   }
+}
+
+namespace detail {
+
+template <class E>
+concept thread_executor =
+    std::is_same_v<std::remove_cvref_t<E>, net::thread_pool> || net::execution::is_executor<std::remove_cvref_t<E>>::value;
+
+template <class E>
+consteval bool verify_bridge() {
+  static_assert(!thread_executor<E>, "coproc: include <coproc/thread_bridge.hpp> to run on an asio::thread_pool or an executor");
+  static_assert(thread_executor<E>, "coproc: the first argument is the pool: run_in_executor(pool, fn, arguments...), with a "
+                                    "process_pool by its name, pool.with({...}), or an asio::thread_pool");
+  return false;
+}
+
+} // namespace detail
+
+/// What has no pool: the build error says so.
+template <class E, class... A>
+  requires(!process_bridge<E>)
+net::awaitable<void> run_in_executor(E&&, A&&...) {
+  static_cast<void>(detail::verify_bridge<E>());
+  return {};
 }
 
 /// run_in_executor with any completion token: co_await async_run(pool, coproc::work(fn, args...), token).

@@ -3,10 +3,14 @@
 // all its threads. A public header: may include everything.
 #pragma once
 
+#include <coproc/config.hpp>
 #include <coproc/net/asio.hpp>
+#include <coproc/net/executors.hpp>
+#include <coproc/net/operation.hpp>
 #include <coproc/net/waitable_state.hpp>
 #include <coproc/options.hpp>
 
+#include <concepts>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -15,228 +19,192 @@
 
 namespace coproc {
 
-/// The members of semaphore. They are a template's so that a file compiles those that it calls.
-/// \par Threads    safe to use from several threads
-/// \par Completes  exactly once, never inside the initiating call, on the handler's executor; waiting keeps run() going
-/// \par Cancel     any type withdraws an operation that waits: operation_aborted, and no permit is lost
-/// \par Lifetime   permits may outlive the semaphore and the context. Destroying the semaphore completes what waits
-///                 with operation_aborted; destroying the context first destroys it uninvoked, and get_executor() is
-///                 empty from then on.
-template <class Executor>
-class basic_semaphore {
-  class state;
+namespace detail {
+class semaphore_state;
+}
 
+/// The right to go on that a semaphore gives, given back by its destructor. Move-only; a moved-from or default-made one
+/// is empty.
+class semaphore_permit {
 public:
-  using executor_type = Executor; ///< of completions whose handlers have none
-
-  /// The right to go on, given back by its destructor. Move-only; a moved-from or default-made one is empty.
-  class permit {
-  public:
-    permit() noexcept = default; ///< empty
-    /// A permit that is assigned to is given back first.
-    /// @{
-    permit(permit&& other) noexcept = default;
-    permit& operator=(permit&& other) noexcept {
-      permit old(std::move(*this));
-      from_ = std::move(other.from_);
-      return *this;
-    }
-    /// @}
-    ~permit() { release(); }
-
-    /// Is it a permit, and not empty?
-    explicit operator bool() const noexcept { return from_ != nullptr; }
-
-    /// Gives it back now; the next in line, if any, is posted. \par Threads  any
-    void release() noexcept;
-
-  private:
-    friend class state;
-    explicit permit(std::shared_ptr<state> from) noexcept : from_(std::move(from)) {}
-
-    std::shared_ptr<state> from_;
-  };
-
-  /// \par Errors  std::invalid_argument unless n is at least 1
-  template <executor_or_context Where>
-  basic_semaphore(Where&& where, count n);
-
-  /// The one that was moved from can only be destroyed or assigned to.
-  basic_semaphore(basic_semaphore&&) noexcept = default;
-  /// The one that is assigned to ends as by destruction.
-  basic_semaphore& operator=(basic_semaphore&& other) noexcept;
-  ~basic_semaphore();
-
-  /// Where handlers run that name no executor of their own.
-  executor_type get_executor() const noexcept;
-
-  /// Waits for a permit.
-  net::awaitable<permit> acquire() {
-    return net::async_initiate<const net::use_awaitable_t<>, void(net::error_code, permit)>(
-        initiation{state_}, net::use_awaitable);
+  semaphore_permit() noexcept = default; ///< empty
+  /// A permit that is assigned to is given back first.
+  /// @{
+  semaphore_permit(semaphore_permit&& other) noexcept = default;
+  semaphore_permit& operator=(semaphore_permit&& other) noexcept {
+    const semaphore_permit old(std::move(*this));
+    from_ = std::move(other.from_);
+    return *this;
   }
+  /// @}
+  ~semaphore_permit() { release(); }
 
-  /// As acquire. \par Signature  void(error_code, semaphore::permit); the permit is empty when there is an error
-  template <net::completion_token_for<void(net::error_code, permit)> Token>
-  auto async_acquire(Token&& token) {
-    return net::async_initiate<Token, void(net::error_code, permit)>(initiation{state_}, token);
-  }
+  /// Is it a permit, and not empty?
+  explicit operator bool() const noexcept { return from_ != nullptr; }
 
-  /// A permit if one is free; never overtakes those who wait.
-  [[nodiscard]] std::optional<permit> try_acquire();
+  /// Gives it back now; the next in line, if any, is posted. \par Threads  any
+  COPROC_DECL void release() noexcept;
 
 private:
-  struct initiation {
-    using executor_type = Executor;
-    executor_type get_executor() const noexcept;
-    template <class Handler>
-    void operator()(Handler handler) const;
+  friend class detail::semaphore_state;
+  explicit semaphore_permit(std::shared_ptr<detail::semaphore_state> from) noexcept : from_(std::move(from)) {}
 
-    std::shared_ptr<state> shared;
-  };
-
-  std::shared_ptr<state> state_;
+  std::shared_ptr<detail::semaphore_state> from_;
 };
 
-// Whoever waits does so because free_ == 0.
-template <class Executor>
-class basic_semaphore<Executor>::state final : public detail::waitable_state<state> {
-  using base = detail::waitable_state<state>;
-  using signature = void(net::error_code, permit);
+namespace detail {
 
-  struct waiter : detail::operation<signature>, detail::waiter_links<waiter> {
-    explicit waiter(typename detail::operation<signature>::function f) : detail::operation<signature>(f) {}
-    static void abort(detail::operation_ptr<waiter> op) {
-      detail::post(std::move(op), net::error_code(net::error::operation_aborted), permit());
+// Whoever waits does so because free_ == 0.
+class semaphore_state final : public waitable_state<semaphore_state> {
+public:
+  struct waiter : operation<void(net::error_code, semaphore_permit)>, waiter_links {
+    static void fail(operation_ptr<waiter> op, net::error_code e) noexcept {
+      detail::post(std::move(op), e, semaphore_permit());
     }
   };
 
-public:
-  state(Executor ex, long long permits) : base(std::move(ex)), free_(permits) {}
+  semaphore_state(net::any_io_executor ex, long long permits) noexcept
+      : waitable_state(std::move(ex)), free_(permits) {}
 
-  std::optional<permit> try_acquire() {
-    std::lock_guard lock(this->mutex_);
-    if (free_ == 0) return std::nullopt;
-    --free_;
-    return permit(this->shared_from_this());
-  }
+  COPROC_DECL std::optional<semaphore_permit> try_acquire();
 
   template <class Handler>
-  void start_acquire(Handler handler) {
-    if (!this->executor_) return; // the context is gone
+  void start_acquire(Handler handler, operation_memory memory) {
+    const use context(executor_);
+    if (!context) return; // the handler is destroyed, as those that wait
     const auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = detail::make_operation<waiter>(std::move(handler), this->executor_, detail::work_tracking::here);
+    auto op = make_operation<waiter>(std::move(handler), std::move(memory), *context, work_tracking::here);
     bool granted = false;
-    op = this->settle_or_wait(&state::waiters_, std::move(op), slot, [&] {
+    op = settle_or_wait(&semaphore_state::waiters_, std::move(op), slot, [&] {
       granted = !abandoned_ && free_ > 0;
       if (granted) --free_;
       return granted || abandoned_;
     });
     if (!op) return;
     if (granted)
-      detail::post(std::move(op), net::error_code(), permit(this->shared_from_this()));
+      detail::post(std::move(op), net::error_code(), semaphore_permit(shared_from_this()));
     else
-      waiter::abort(std::move(op));
+      waiter::fail(std::move(op), net::error::operation_aborted);
   }
 
-  // The next in line may be destroyed instead of posted, when its executor is gone, and give back in turn what it held: that is left
-  // to the loop of this thread, however many there are. What other threads give back meanwhile they hand out themselves.
-  void give_back() {
-    for (handing_out* h = innermost_; h != nullptr; h = h->outer)
-      if (h->of == this) return static_cast<void>(++h->permits);
-    handing_out here{this, 1, innermost_};
-    innermost_ = &here;
-    do {
-      std::unique_lock lock(this->mutex_);
-      if (auto next = waiters_.pop_front())
-        hand_over(std::move(next), lock);
-      else
-        ++free_;
-    } while (--here.permits != 0);
-    innermost_ = here.outer;
-  }
-
-  void abandon() {
-    std::unique_lock lock(this->mutex_);
-    abandoned_ = true;
-    auto waiting = waiters_.drain();
-    const typename base::posting scope(*this, lock);
-    while (auto op = waiting.pop_front()) waiter::abort(std::move(op));
-  }
-
-  void drop_waiters() noexcept {
-    std::unique_lock lock(this->mutex_);
-    const auto waiting = waiters_.drain();
-    lock.unlock();
-  }
+  /// Of one permit.
+  COPROC_DECL void give_back() noexcept;
+  /// The semaphore object is gone.
+  COPROC_DECL void abandon() noexcept;
+  COPROC_DECL void drop_waiters() noexcept;
 
 private:
   struct handing_out {
-    const state* of;
+    const semaphore_state* of;
     long long permits; // given back to this thread's loop, and not handed out yet
     handing_out* outer;
   };
 
-  void hand_over(detail::operation_ptr<waiter> to, std::unique_lock<std::mutex>& lock) {
-    const typename base::posting scope(*this, lock);
-    detail::post(std::move(to), net::error_code(), permit(this->shared_from_this()));
-  }
+  COPROC_LAZY void hand_out_one() noexcept;
 
   COPROC_VISIBLE static inline thread_local constinit handing_out* innermost_ = nullptr;
 
   long long free_;
-  bool abandoned_ = false; // the semaphore object is gone
-  detail::waiter_list<waiter> waiters_;
+  bool abandoned_ = false;
+  waiter_list<waiter> waiters_;
 };
 
-template <class Executor>
-void basic_semaphore<Executor>::permit::release() noexcept {
-  if (auto from = std::exchange(from_, nullptr)) from->give_back();
-}
+} // namespace detail
 
+/// n permits, handed out in the order in which they were asked for. `semaphore` is one for coroutines of the usual
+/// type.
+/// \par Threads    safe to use from several threads
+/// \par Completes  exactly once, never inside the initiating call, on the handler's executor; waiting keeps run() going
+/// \par Cancel     any type withdraws an operation that waits: operation_aborted, and no permit is lost
+/// \par Errors     no_memory; std::bad_alloc from an initiating function that cannot begin. No permit is lost
+/// \par Lifetime   permits may outlive the semaphore and the context. Destroying the semaphore completes what waits
+///                 with operation_aborted; destroying the context first destroys it uninvoked, and get_executor() is
+///                 empty from then on
+/// \tparam Executor  of completions whose handlers have none; `acquire` can be awaited in a net::awaitable<T,
+///                 Executor>, or <T, E> where use_awaitable_t<E> is the executor's default token
 template <class Executor>
-template <executor_or_context Where>
-basic_semaphore<Executor>::basic_semaphore(Where&& where, count n) {
-  if (n.value < 1) throw std::invalid_argument("coproc: semaphore: n must be at least 1");
-  state_ = state::make(detail::executor_of(std::forward<Where>(where)), n.value);
-}
+class basic_semaphore {
+public:
+  using executor_type = Executor;  ///< of completions whose handlers have none
+  using permit = semaphore_permit; ///< what is waited for
 
-template <class Executor>
-basic_semaphore<Executor>& basic_semaphore<Executor>::operator=(basic_semaphore&& other) noexcept {
-  if (auto old = std::exchange(state_, std::exchange(other.state_, nullptr))) old->abandon();
-  return *this;
-}
+  /// The same with another executor, for use_awaitable_t<E>::as_default_on_t and its like.
+  template <class OtherExecutor>
+  struct rebind_executor {
+    using other = basic_semaphore<OtherExecutor>; ///< that type
+  };
 
-template <class Executor>
-basic_semaphore<Executor>::~basic_semaphore() {
-  if (state_) state_->abandon();
-}
+  /// \par Errors  std::invalid_argument unless n is at least 1
+  template <executor_or_context<Executor> Where>
+  basic_semaphore(Where&& where, count n)
+      : state_(detail::semaphore_state::make(
+            detail::any_executor_of(detail::executor_of<Executor>(std::forward<Where>(where))), checked(n))) {}
 
-template <class Executor>
-Executor basic_semaphore<Executor>::get_executor() const noexcept {
-  return state_->executor();
-}
+  /// One with another executor, which it takes the place of.
+  template <class OtherExecutor>
+    requires std::convertible_to<OtherExecutor, Executor>
+  basic_semaphore(basic_semaphore<OtherExecutor>&& other) noexcept : state_(std::move(other.state_)) {}
 
-template <class Executor>
-std::optional<typename basic_semaphore<Executor>::permit> basic_semaphore<Executor>::try_acquire() {
-  return state_->try_acquire();
-}
+  /// The one that was moved from can only be destroyed or assigned to.
+  basic_semaphore(basic_semaphore&&) noexcept = default;
+  /// The one that is assigned to ends as by destruction.
+  basic_semaphore& operator=(basic_semaphore&& other) noexcept {
+    if (auto old = std::exchange(state_, std::exchange(other.state_, nullptr))) old->abandon();
+    return *this;
+  }
+  ~basic_semaphore() {
+    if (state_) state_->abandon();
+  }
 
-template <class Executor>
-Executor basic_semaphore<Executor>::initiation::get_executor() const noexcept {
-  return shared->executor();
-}
+  /// Where handlers run that name no executor of their own. \pre the context lives, unless it is an any_io_executor
+  executor_type get_executor() const noexcept { return detail::executor_as<Executor>(state_->executor()); }
 
-template <class Executor>
-template <class Handler>
-void basic_semaphore<Executor>::initiation::operator()(Handler handler) const {
-  shared->start_acquire(std::move(handler));
-}
+  /// Waits for a permit.
+  auto acquire() -> net::awaitable<permit, detail::awaiting_executor_t<Executor>> {
+    return async_acquire(net::use_awaitable_t<detail::awaiting_executor_t<Executor>>());
+  }
 
-/// n permits, handed out in the order in which they were asked for; basic_semaphore describes what it can do.
+  /// As acquire. \par Signature  void(error_code, semaphore::permit); the permit is empty when there is an error
+  template <net::completion_token_for<void(net::error_code, permit)> Token = detail::default_token_t<Executor>>
+  auto async_acquire(Token&& token = Token()) {
+    return net::async_initiate<Token, void(net::error_code, permit)>(
+        initiation{state_}, token, detail::memory_for_operation<detail::semaphore_state::waiter>());
+  }
+
+  /// A permit if one is free; never overtakes those who wait.
+  [[nodiscard]] std::optional<permit> try_acquire() { return state_->try_acquire(); }
+
+private:
+  template <class OtherExecutor>
+  friend class basic_semaphore;
+
+  struct initiation {
+    using executor_type = net::any_io_executor;
+    executor_type get_executor() const noexcept { return state->executor(); }
+    template <class Handler>
+    void operator()(Handler handler, detail::operation_memory memory) const {
+      state->start_acquire(std::move(handler), std::move(memory));
+    }
+
+    std::shared_ptr<detail::semaphore_state> state;
+  };
+
+  static long long checked(count n) {
+    if (n.value < 1) throw std::invalid_argument("coproc: semaphore: n must be at least 1");
+    return n.value;
+  }
+
+  std::shared_ptr<detail::semaphore_state> state_;
+};
+
+/// A basic_semaphore for coroutines of the usual type, net::awaitable<T>.
 class semaphore : public basic_semaphore<net::any_io_executor> {
 public:
   using basic_semaphore::basic_semaphore;
 };
 
 } // namespace coproc
+
+#if !defined(COPROC_SEPARATE_COMPILATION)
+#include <coproc/semaphore.ipp>
+#endif

@@ -9,5 +9,15 @@
 
 #include <coproc/chrome_trace.ipp>
 #include <coproc/error.ipp>
+#include <coproc/event.ipp>
 #include <coproc/net/completion.ipp>
+#include <coproc/net/exception_of.ipp>
+#include <coproc/net/join.ipp>
+#include <coproc/net/operation.ipp>
+#include <coproc/net/post_room.ipp>
+#include <coproc/net/shutdown_gate.ipp>
+#include <coproc/net/waiter_list.ipp>
 #include <coproc/process_pool.ipp>
+#include <coproc/semaphore.ipp>
+#include <coproc/task_group.ipp>
+#include <coproc/with_timeout.ipp>

@@ -35,6 +35,12 @@ inline std::optional<unsigned> id() noexcept {
 /// The process that the task runs in.
 inline pid_t pid() noexcept { return ::getpid(); }
 
+/// A number for a random generator: another one for each worker process, replacements included, and the same for the
+/// n-th process of each pool with the same pool_options::seed. Workers are forked from one image, so a generator that
+/// was seeded before draws the same numbers in all of them: `rng.seed(this_worker::seed())` in the initializer. 0
+/// outside a worker.
+inline std::uint64_t seed() noexcept { return detail::worker::this_worker_context.seed; }
+
 /// Was the running task asked to stop (partial cancellation, or on_cancel::request_stop)? One load: ask often. Any thread
 /// of the worker; for tasks of the thread bridge the thread that runs the task.
 inline bool stop_requested() noexcept {
@@ -43,8 +49,8 @@ inline bool stop_requested() noexcept {
 }
 
 /// When the running task will be stopped or killed for taking too long: its soft_timeout or timeout, whichever comes
-/// first, from its beginning; max() without either, and outside a task. Slightly early rather than late. The thread that
-/// runs the task.
+/// first, from its beginning, slightly early rather than late; or its deadline, if that comes before, which is late by the
+/// time that the task lay in its worker's ring. max() without any, and outside a task. The thread that runs the task.
 inline std::chrono::steady_clock::time_point deadline() noexcept { return detail::worker::this_worker_context.deadline; }
 
 /// A copyable handle to stop_requested(), with std::stop_token's names. Valid while the task runs.

@@ -55,11 +55,14 @@ consteval bool runs_on_threads() {
   return false;
 }
 
-template <class Executor, class Task>
-net::awaitable<typename Task::result_type> await_on_threads(Executor where, std::shared_ptr<Task> task) {
-  net::any_io_executor here = co_await net::this_coro::executor;
-  auto waiting = net::async_initiate<const net::use_awaitable_t<>, typename Task::signature>(
-      thread_task_initiation<Executor, Task>(std::move(here)), net::use_awaitable, std::move(task), std::move(where));
+template <class Awaiting, class Executor, class Task>
+net::awaitable<typename Task::result_type, Awaiting> await_on_threads(Executor where, std::shared_ptr<Task> task) {
+  using token = net::use_awaitable_t<Awaiting>;
+  const Awaiting own = co_await net::this_coro::executor;
+  const net::any_io_executor here = any_executor_of(own);
+  operation_memory memory = task->prepare(here);
+  auto waiting = net::async_initiate<const token, typename Task::signature>(
+      thread_task_initiation<Executor, Task>(here), token(), std::move(task), std::move(memory), std::move(where));
   auto result = co_await std::move(waiting);
   if constexpr (!std::is_void_v<typename Task::result_type>) co_return std::move(*result);
 }
@@ -75,22 +78,23 @@ net::awaitable<typename Task::result_type> await_on_threads(Executor where, std:
 ///                this_worker::stop_requested; terminal raises it too and completes now with operation_aborted, while
 ///                the thread goes on and its result is dropped
 /// \par Lifetime  the pool must outlive the start of fn, and what args refer to its end, terminal cancellation or not
-template <thread_bridge E, class F, class... A>
-[[nodiscard]] auto run_in_executor(E&& where, F&& fn, A&&... args) {
-  static_assert(std::is_lvalue_reference_v<E> || !std::same_as<std::remove_cvref_t<E>, net::thread_pool>,
+/// \tparam Awaiting  of the coroutine: in a net::awaitable<T, E> write `co_await run_in_executor<E>(threads, fn)`
+template <class Awaiting = net::any_io_executor, thread_bridge Where, class F, class... A>
+[[nodiscard]] auto run_in_executor(Where&& where, F&& fn, A&&... args) {
+  static_assert(std::is_lvalue_reference_v<Where> || !std::same_as<std::remove_cvref_t<Where>, net::thread_pool>,
                 "coproc: the pool must outlive its tasks: pass a named thread_pool");
   static_assert(
       !detail::gcc12_closure_hazard<F>,
-      "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give the object a name and "
-      "pass the name, or coproc::moved(name)");
+      "coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write "
+      "coproc::moved(name) for std::move(name), and give what has no name one");
   if constexpr (detail::verify_temporaries<F, A...>() &&
                 detail::runs_on_threads<detail::decayed_t<F>, detail::decayed_t<A>...>()) {
     auto task = std::make_shared<detail::thread_task_of<detail::decayed_t<F>, detail::decayed_t<A>...>>(
         detail::take_argument<F>(fn), detail::take_argument<A>(args)...);
-    if constexpr (std::same_as<std::remove_cvref_t<E>, net::thread_pool>)
-      return detail::await_on_threads(where.get_executor(), std::move(task));
+    if constexpr (std::same_as<std::remove_cvref_t<Where>, net::thread_pool>)
+      return detail::await_on_threads<Awaiting>(where.get_executor(), std::move(task));
     else
-      return detail::await_on_threads(std::remove_cvref_t<E>(where), std::move(task));
+      return detail::await_on_threads<Awaiting>(std::remove_cvref_t<Where>(where), std::move(task));
   }
 }
 

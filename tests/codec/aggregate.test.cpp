@@ -105,6 +105,19 @@ struct array_and_no_default {
   no_default n;
   std::string s;
 };
+struct arrays {
+  std::string name;
+  char one[1];
+  bool flags[2];
+  char grid[2][3];
+  char text[16];
+  std::string names[2];
+  bool operator==(const arrays&) const = default;
+};
+struct flags {
+  std::string name;
+  bool flag[2];
+};
 struct endless_array {
   std::string s;
   char a[100'000];
@@ -174,11 +187,36 @@ TEST_CASE("recursive, large, and not default-constructible aggregates are taken 
   STATIC_REQUIRE(reflectable<defaulted_no_default>);
 }
 
+TEST_CASE("a C array is one member, wherever it stands") {
+  STATIC_REQUIRE(reflectable<array_first>);
+  STATIC_REQUIRE(member_count<array_first> == 2);
+  STATIC_REQUIRE(std::is_same_v<member_t<0, array_first>, int[3]>);
+  STATIC_REQUIRE(reflectable<array_last>);
+  STATIC_REQUIRE(member_count<array_last> == 2);
+  STATIC_REQUIRE(std::is_same_v<member_t<1, array_last>, int[3]>);
+  STATIC_REQUIRE(reflectable<arrays>);
+  STATIC_REQUIRE(member_count<arrays> == 6);
+  STATIC_REQUIRE(std::is_same_v<member_t<3, arrays>, char[2][3]>);
+  STATIC_REQUIRE(std::is_same_v<member_t<5, arrays>, std::string[2]>);
+}
+
+TEST_CASE("C arrays travel") {
+  const arrays sent{"ann", {'x'}, {true, false}, {{'a', 'b', 'c'}, {'d', 'e', 'f'}}, "end", {"one", "two"}};
+  CHECK(test::round_trip(sent) == sent);
+  CHECK(coproc::detail::min_bytes<arrays>() == 1 + 1 + 2 + 6 + 16 + 2);
+}
+
+TEST_CASE("in a C array, too, a bool is true or false") {
+  test::payload p;
+  p.writer().put(flags{"x", {true, true}});
+  p.writer().data()[p.writer().size() - 1] = std::byte{7};
+  coproc::reader r(p.bytes());
+  CHECK_THROWS_AS(r.get<flags>(), coproc::bad_payload);
+}
+
 TEST_CASE("what cannot be taken apart faithfully is left alone") {
   STATIC_REQUIRE(!reflectable<derived>);
   STATIC_REQUIRE(!reflectable<derived_from_empty>);
-  STATIC_REQUIRE(!reflectable<array_first>);
-  STATIC_REQUIRE(!reflectable<array_last>);
   STATIC_REQUIRE(!reflectable<array_and_no_default>);
   STATIC_REQUIRE(!reflectable<endless_array>);
   STATIC_REQUIRE(!reflectable<refers>);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Exceptions of every type, encoded in a catch block and thrown again from the bytes.
 #include <coproc/codec/exception.hpp>
+#include <coproc/exceptions.hpp>
 
 #include "payload.hpp"
 
@@ -70,6 +71,26 @@ public:
 };
 const my_category mine;
 
+class registered_here final : public std::error_category {
+public:
+  const char* name() const noexcept override { return "registered"; }
+  std::string message(int) const override { return "registered message"; }
+};
+const registered_here registered;
+
+struct parse_error : std::runtime_error {
+  parse_error(const std::string& text, int at) : std::runtime_error(text), line(at) {}
+  int line;
+};
+struct brace_error : parse_error {
+  using parse_error::parse_error;
+};
+
+struct failure_report {
+  int stage;
+  std::vector<std::string> lines;
+};
+
 template <class E>
 std::string what_of(const std::exception_ptr& p) {
   try {
@@ -82,6 +103,17 @@ std::string what_of(const std::exception_ptr& p) {
 }
 
 } // namespace
+
+template <>
+struct coproc::codec<parse_error> {
+  static void encode(writer& w, const parse_error& e) { w.put(std::string(e.what())).put(e.line).put(std::string(60, 'x')); }
+  static parse_error decode(reader& r) {
+    const auto text = r.get<std::string>();
+    const auto line = r.get<int>();
+    r.get<std::string>();
+    return parse_error(text, line);
+  }
+};
 
 TEST_CASE("the families of logic_error and runtime_error") {
   check_arrives(std::logic_error("a"), "std::logic_error");
@@ -162,12 +194,124 @@ TEST_CASE("what is no standard exception arrives as remote_exception") {
   CHECK(what_of<coproc::remote_exception>(sent_exception(my_exception())) == "mine");
   CHECK(what_of<coproc::remote_exception>(sent_exception(silent())).find("silent") != std::string::npos);
   CHECK(what_of<coproc::remote_exception>(sent_exception(5)) == "the task threw int");
-  CHECK(what_of<coproc::remote_exception>(sent_exception("text")) == "the task threw char const*");
+  CHECK(what_of<coproc::remote_exception>(sent_exception("")) == "the task threw char const*");
   try {
     std::rethrow_exception(sent_exception(not_standard()));
   } catch (const coproc::remote_exception& e) {
     CHECK(std::string(e.type_name()).find("not_standard") != std::string::npos);
   }
+}
+
+TEST_CASE("thrown strings keep their text") {
+  CHECK(what_of<coproc::remote_exception>(sent([] { throw "text"; })) == "text");
+  CHECK(what_of<coproc::remote_exception>(sent_exception(std::string("text"))) == "text");
+  char text[] = "mine";
+  CHECK(what_of<coproc::remote_exception>(sent([&] { throw static_cast<char*>(text); })) == "mine");
+  CHECK(what_of<coproc::remote_exception>(sent([] { throw static_cast<const char*>(nullptr); })) == "the task threw char const*");
+}
+
+namespace {
+
+// "outer < inner < innermost"
+std::string chain(const std::exception_ptr& p) {
+  try {
+    std::rethrow_exception(p);
+  } catch (const std::exception& e) {
+    std::string text = e.what();
+    if (const auto* nested = dynamic_cast<const std::nested_exception*>(&e))
+      if (nested->nested_ptr()) text += " < " + chain(nested->nested_ptr());
+    return text;
+  }
+}
+
+[[noreturn]] void throw_nested(int levels) {
+  if (levels == 0) throw std::out_of_range("innermost");
+  try {
+    throw_nested(levels - 1);
+  } catch (...) {
+    std::throw_with_nested(std::runtime_error(std::to_string(levels)));
+  }
+}
+
+} // namespace
+
+TEST_CASE("what an exception is nested in arrives with it") {
+  CHECK(chain(sent([] { throw_nested(0); })) == "innermost");
+  CHECK(chain(sent([] { throw_nested(2); })) == "2 < 1 < innermost");
+  CHECK(chain(sent([] { throw_nested(static_cast<int>(max_nested_exceptions)); })).ends_with("1 < innermost"));
+  CHECK(chain(sent([] { throw_nested(static_cast<int>(max_nested_exceptions) + 3); })).ends_with("5 < 4 < 3"));
+  const auto p = sent([] {
+    try {
+      throw coproc::pool_error(make_error_code(coproc::errc::queue_full), "inside");
+    } catch (...) {
+      std::throw_with_nested(my_range_error("far"));
+    }
+  });
+  try {
+    std::rethrow_exception(p);
+  } catch (const std::out_of_range& e) {
+    CHECK(std::string(e.what()) == "far");
+    REQUIRE(dynamic_cast<const coproc::remote_info*>(&e) != nullptr);
+    try {
+      std::rethrow_if_nested(e);
+      FAIL("nothing is nested");
+    } catch (const coproc::pool_error& inner) {
+      CHECK(inner.code() == coproc::errc::queue_full);
+    }
+  }
+}
+
+TEST_CASE("where there is no room for what it is nested in, an exception arrives alone") {
+  CHECK(chain(sent([] { throw_nested(9); }, test::payload(1, 150))) == "9");
+}
+
+TEST_CASE("a code of a registered category arrives as itself") {
+  coproc::register_error_category(registered);
+  coproc::register_error_category(registered);
+  const auto p = sent_exception(std::system_error(7, registered, "doing it"));
+  CHECK(coproc::code_of(p) == std::error_code(7, registered));
+  CHECK(what_of<std::system_error>(p) == "doing it: registered message");
+}
+
+TEST_CASE("an exception with a codec that is registered arrives as itself") {
+  coproc::register_exception<parse_error>();
+  coproc::register_exception<parse_error>();
+  coproc::register_exception<failure_report>();
+  try {
+    std::rethrow_exception(sent_exception(parse_error("no brace", 17)));
+    FAIL("no exception");
+  } catch (const parse_error& e) {
+    CHECK(e.line == 17);
+    CHECK(std::string(e.what()) == "no brace");
+    const auto* info = dynamic_cast<const coproc::remote_info*>(&e);
+    REQUIRE(info != nullptr);
+    CHECK(std::string(info->type_name()).find("parse_error") != std::string::npos);
+  }
+  try { // no std::exception, and no codec but the one that aggregates have
+    std::rethrow_exception(sent_exception(failure_report{3, {"a", "b"}}));
+    FAIL("no exception");
+  } catch (const failure_report& e) {
+    CHECK(e.stage == 3);
+    CHECK(e.lines == std::vector<std::string>{"a", "b"});
+  }
+  // A derived class, and what it is nested in.
+  const auto p = sent([] {
+    try {
+      throw failure_report{4, {}};
+    } catch (...) {
+      std::throw_with_nested(brace_error("no brace", 18));
+    }
+  });
+  try {
+    std::rethrow_exception(p);
+    FAIL("no exception");
+  } catch (const parse_error& e) {
+    CHECK(e.line == 18);
+    CHECK_THROWS_AS(std::rethrow_if_nested(e), failure_report);
+  }
+  // Its codec does not fit: the standard type does.
+  const auto small = sent([] { throw parse_error("no brace", 17); }, test::payload(1, 60));
+  CHECK(what_of<coproc::remote<std::runtime_error>>(small) == "no brace");
 }
 
 TEST_CASE("coproc's own exceptions arrive as they were") {
@@ -191,7 +335,7 @@ TEST_CASE("worker_lost keeps its details") {
   how.status_known = true;
   how.cause = coproc::exit_cause::fork_server;
   how.max_rss_kilobytes = 1234;
-  const coproc::worker_lost lost(how);
+  const coproc::worker_lost lost(how, "; it was run 3 times");
   try {
     std::rethrow_exception(sent_exception(lost));
   } catch (const coproc::worker_lost& e) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expect: coproc: this type has no codec: make it an aggregate of types that have one, or specialise coproc::codec<T> (locks, threads, files and other handles cannot travel)
+// expect: coproc: a member of this aggregate is a reference or const, and cannot be decoded: make it a plain value, or specialise coproc::codec<T>
 #include <coproc/codec/callable.hpp>
 
 #include <string>

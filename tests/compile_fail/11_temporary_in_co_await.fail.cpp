@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSL-1.0
-// expect: coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give the object a name and pass the name, or coproc::moved(name)
+// expect: coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write coproc::moved(name) for std::move(name), and give what has no name one
 // only: g++ 12
 #include <coproc/codec/callable.hpp>
 

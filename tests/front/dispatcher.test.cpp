@@ -398,6 +398,23 @@ TEST_CASE("rule D: what the initializer took is given back to the task that was 
   CHECK(b.effects.signals == signals{{w, SIGTERM}});
 }
 
+TEST_CASE("rule D: a task that waits for its worker's initializer has its time-out from its end, and no more") {
+  pool_bench b;
+  const auto w = b.add_worker(0);
+  b.d.workers().started(w, 1001, {}, b.now);
+  auto& t = b.task(1);
+  make_details(t).terms.timeout = 200ms;
+  b.submit(t);
+  b.advance(100ms);
+  b.worker(w).initialized(); // it rings
+  REQUIRE(b.worker(w).begin());
+  b.turn();
+  b.advance(199ms);
+  CHECK(b.effects.signals.empty());
+  b.advance(1ms);
+  CHECK(b.effects.signals == signals{{w, SIGTERM}});
+}
+
 TEST_CASE("rule D: the killed task gets task_timeout, the one behind it another worker") {
   pool_bench b;
   const auto w = b.live_worker(0);
@@ -859,6 +876,69 @@ TEST_CASE("when the fork server is lost, the rest is bounded though no death is 
   for (int i = 0; i != 5; ++i) b.advance(1s);
   CHECK(b.completed().size() == 1);
   CHECK(b.d.outstanding() == 0);
+}
+
+TEST_CASE("when a fork server takes another's place, what ran is lost, what did not goes on in new workers") {
+  pool_bench b({.max_workers = 3, .max_queue = 20});
+  const auto busy = b.live_worker(0);
+  const auto idle = b.live_worker(1);
+  b.add_worker(2); // starting: nobody will say what has become of it
+  for (std::uint64_t i = 1; i != 8; ++i) b.submit(i);
+  REQUIRE(b.worker(busy).begin());
+  const auto ran = b.worker(busy).entry();
+
+  b.d.workers().server_replaced(b.now);
+  b.d.pump(b.now);
+  CHECK(b.completed().empty());
+  CHECK(b.effects.starts == std::vector<unsigned>{2});
+  b.pidfd_fires(busy);
+  b.pidfd_fires(idle);
+  const auto ended = b.completed();
+  REQUIRE(ended.size() == 1);
+  CHECK(ended[0].name == ran);
+  CHECK(ended[0].outcome == verdict::lost);
+  CHECK(ended[0].exit->cause == exit_cause::fork_server);
+  CHECK_FALSE(ended[0].exit->status_known);
+  CHECK(b.effects.starts.size() == 3); // at once
+
+  const auto next = b.live_worker(0);
+  b.d.pump(b.now);
+  while (b.worker(next).run_one()) b.turn();
+  std::size_t values = 0;
+  for (const auto& e : b.completed()) values += e.outcome == verdict::value;
+  CHECK(values == 6);
+  CHECK(b.d.outstanding() == 0);
+}
+
+TEST_CASE("a fork server that takes another's place while the pool ends starts no workers") {
+  pool_bench b({.max_workers = 2});
+  const auto live = b.live_worker(0);
+  b.add_worker(1);
+  b.d.shut_down(b.now, b.now);
+  b.d.workers().server_replaced(b.now);
+  b.pidfd_fires(live);
+  b.advance(5s);
+  CHECK(b.effects.starts.empty());
+  CHECK(b.d.over());
+}
+
+TEST_CASE("a worker that nobody may kill is given up, and its end says so") {
+  pool_bench b({.max_workers = 1, .kill_grace = 1s});
+  const auto w = b.live_worker(0);
+  auto& t = b.task(1);
+  details(t).terms.timeout = 1s;
+  b.submit(t);
+  REQUIRE(b.worker(w).begin());
+  b.advance(2s);
+  REQUIRE(b.effects.signals == signals{{w, SIGTERM}});
+  b.d.workers().signal_refused(w, EPERM);
+  for (int i = 0; i != 3; ++i) b.advance(1s);
+  const auto ended = b.completed();
+  REQUIRE(ended.size() == 1);
+  CHECK(ended[0].outcome == verdict::task_timeout);
+  CHECK(ended[0].exit->still_running);
+  CHECK(ended[0].exit->kill_error == EPERM);
+  CHECK(b.effects.starts.size() == 1); // its seat is filled
 }
 
 // ---- restarts ----

@@ -74,6 +74,7 @@ public:
     faults_ = false;
     armed_ = false;
     d_.waking().disarm();
+    if (chance(0.2)) replace_server();
     if (chance(0.15)) return lose_server();
     if (chance(0.2)) {
       d_.close();
@@ -246,6 +247,18 @@ private:
       }
       break;
     }
+  }
+
+  // Another one takes the place of a dead one, whose workers die with it.
+  void replace_server() {
+    for (auto& [incarnation, w] : workers_) {
+      w.alive = false;
+      w.mute = true;
+    }
+    d_.workers().server_replaced(now_);
+    settle();
+    for (auto& [incarnation, w] : workers_)
+      if (w.told_started) tell(incarnation, w);
   }
 
   void lose_server() {

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
 #include <memory>
 #include <span>
 #include <stdexcept>
@@ -63,6 +64,7 @@ public:
   void terminate(int) noexcept override {}
   std::shared_ptr<detail::shutdown_gate> gate() override { unexpected(); }
   void shut_down(duration) override { unexpected(); }
+  void drop_queued() noexcept override { std::terminate(); }
   pool_stats stats() const override { unexpected(); }
   void trace(trace_sink) override { unexpected(); }
   void stop() noexcept override {}

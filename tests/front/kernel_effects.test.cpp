@@ -35,7 +35,8 @@ struct kernel_bench {
   }
 
   os::epoll epoll;
-  front::kernel_effects<> kernel{epoll};
+  front::server_client server; // none is there
+  front::kernel_effects<> kernel{epoll, server};
   front::incarnation made = front::make_incarnation(2, 9, 4096);
   front::worker& w = *made.process;
   std::shared_ptr<shm::segment_pool> segments = std::make_shared<shm::segment_pool>();

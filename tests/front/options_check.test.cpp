@@ -59,7 +59,7 @@ struct counted {
 
 struct timed {
   const char* name;
-  duration pool_options::*member;
+  coproc::time_limit pool_options::*member;
 };
 
 } // namespace
@@ -154,6 +154,22 @@ TEST_CASE("options that contradict each other are refused by name") {
   refused({.oom_score_adj = 1001}, "oom_score_adj");
   CHECK(refusal_of(pool_options{.oom_score_adj = 0}) == "");
   CHECK(refusal_of(pool_options{.oom_score_adj = 1000}) == "");
+  refused({.umask = 01000}, "umask");
+  CHECK(refusal_of(pool_options{.umask = 0777}) == "");
+  refused({.inherit_descriptors = {-1}}, "inherit_descriptors");
+  CHECK(refusal_of(pool_options{.inherit_descriptors = {0, 1, 2}}) == "");
+  for (const char* const name : {static_cast<const char*>(nullptr), "", "a=b"}) {
+    const coproc::environment_variable variable[] = {{name, "value"}};
+    refused({.env = variable}, "env");
+  }
+  const coproc::environment_variable fine[] = {{"a", ""}, {"b", nullptr}};
+  CHECK(refusal_of(pool_options{.env = fine}) == "");
+}
+
+TEST_CASE("pools without a seed have different ones, and one that is given is taken, 0 as well") {
+  CHECK(resolve(pool_options{}).worker.seed != resolve(pool_options{}).worker.seed);
+  CHECK(resolve(pool_options{.seed = 0}).worker.seed == 0);
+  CHECK(resolve(pool_options{.seed = 17}).worker.seed == 17);
 }
 
 TEST_CASE("each option of a task at both ends of its range, and beyond") {

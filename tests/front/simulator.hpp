@@ -396,7 +396,16 @@ private:
       default: break;
       }
     }
-    if (server_gone_ && !std::exchange(server_gone_known_, true)) d_.workers().server_lost(now_);
+    if (!server_gone_ || server_gone_known_) return;
+    if (std::exchange(standby_, false)) {
+      ++servers_;
+      server_gone_ = false;
+      server_.on_stand_by({}); // this is the copy from here on
+      d_.workers().server_replaced(now_);
+    } else {
+      server_gone_known_ = true;
+      d_.workers().server_lost(now_);
+    }
   }
 
   void start_requested() {
@@ -417,8 +426,8 @@ private:
         d_.workers().start_refused(incarnation, os::system_code(EAGAIN), now_);
         continue;
       }
-      after(random_time(100us), [this, incarnation, index] {
-        if (server_gone_) return;
+      after(random_time(100us), [this, incarnation, index, server = servers_] {
+        if (server_gone_ || server != servers_) return;
         detail::worker::start_request request;
         request.incarnation = incarnation;
         request.index = index;
@@ -486,6 +495,8 @@ private:
       s.schedule(w, s.random_time(s.faulty() ? duration(5ms) : duration(50us)));
       return {0, w.pid, {}};
     }
+    detail::server::spawned fork_copy(os::unique_fd) override { return {}; } // in the copy
+    int signal(pid_t, int, int) noexcept override { return EPERM; }
     os::exit_report reap(pid_t pid) noexcept override {
       os::exit_report r;
       r.known = !s.faulty(); // a thief
@@ -513,6 +524,7 @@ private:
 
   void lose_server() {
     if (server_gone_) return;
+    server_was_lost_ = true;
     for (auto& [incarnation, w] : workers_)
       if (w.alive)
         after(random_time(200us), [this, i = incarnation] {
@@ -521,6 +533,7 @@ private:
         });
     after(random_time(200us), [this] {
       server_gone_ = true;
+      standby_ = chance(0.7);
       woken();
     });
   }
@@ -679,12 +692,12 @@ private:
       });
     if (w.watched && faulty()) return; // nobody will ever say how it ended
     after(random_time(faulty() ? duration(3ms) : duration(20us)), [this, pid = w.pid] {
-      if (!server_gone_) server_.on_dead(pid);
+      if (!server_gone_) server_.on_dead(pid); // one that stood by does not know it
     });
   }
 
   void on_signal(worker& w, int number) {
-    if (!server_gone_) check_signal(w, number);
+    if (!server_was_lost_) check_signal(w, number);
     w.termed |= number == SIGTERM;
     if (chance(0.3) && !in_step_ && w.alive) step(w); // one more before it takes effect
     if (number == SIGTERM && (w.deaf || w.stopped)) return;
@@ -781,7 +794,7 @@ private:
       require(s.begun == 1 && details(t).exit.has_value(), "worker_lost though it was never begun");
       if (s.begun != 1) break;
       worker& w = workers_.at(s.ran_on);
-      require(!w.alive || w.killed_in_vain || server_gone_, "worker_lost, and the worker lives");
+      require(!w.alive || w.killed_in_vain || server_was_lost_, "worker_lost, and the worker lives");
       require(++w.lost == 1, "a second task lost by one death");
       break;
     }
@@ -826,7 +839,9 @@ private:
   detail::server::fork_server server_;
   std::deque<detail::server::server_message> mail_; // arrived, not read
   os::time_point mail_on_its_way_{};
-  bool closed_ = false, server_gone_ = false, server_gone_known_ = false;
+  bool closed_ = false, server_gone_ = false, server_gone_known_ = false, server_was_lost_ = false;
+  bool standby_ = false; // takes over from the one that is gone
+  unsigned servers_ = 0; // how often that has happened
 };
 
 } // namespace coproc::testing

@@ -14,7 +14,6 @@
 
 namespace net = coproc::net;
 using coproc::detail::join;
-using coproc::detail::join_initiation;
 using coproc::detail::join_until;
 using net::cancellation_type;
 using namespace coproc::testing;
@@ -36,7 +35,8 @@ net::awaitable<void> note_executor(net::any_io_executor& ex) { ex = co_await net
 template <class Handler>
 void launch(net::any_io_executor ex, join_until until, std::vector<net::awaitable<void>> bodies, Handler handler) {
   auto j = std::make_shared<join>(bodies.size(), until);
-  join::launch(std::move(j), std::move(handler), ex, std::move(bodies));
+  j->prepare(ex);
+  join::launch<net::any_io_executor>(std::move(j), std::move(handler), {}, ex, std::move(bodies));
 }
 
 } // namespace

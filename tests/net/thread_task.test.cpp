@@ -26,7 +26,8 @@ struct setting {
   template <class F, class Handler>
   void start(F fn, Handler handler) {
     auto task = std::make_shared<thread_task_of<F>>(std::move(fn));
-    task->start(threads.get_executor(), std::move(handler), io.get_executor());
+    auto memory = task->prepare(io.get_executor());
+    task->start(threads.get_executor(), std::move(handler), std::move(memory), io.get_executor());
   }
 
   void run_both() {
@@ -132,13 +133,14 @@ TEST_CASE("an executor that goes before the call starts completes it as aborted"
   {
     net::io_context threads;
     auto task = std::make_shared<thread_task_of<int (*)()>>([] { return 1; });
+    auto memory = task->prepare(io.get_executor());
     task->start(
         threads.get_executor(),
         [&](std::exception_ptr e, result) {
           CHECK(coproc::code_of(e) == net::error::operation_aborted);
           ++calls;
         },
-        io.get_executor());
+        std::move(memory), io.get_executor());
   }
   CHECK(calls == 0);
   io.run();
@@ -152,8 +154,9 @@ TEST_CASE("a waiter's context that goes takes the handler with it, queued or run
   const auto handler = [witness](std::exception_ptr, result) { FAIL("invoked"); };
   int calls = 0;
   const auto start = [&](auto fn) {
-    std::make_shared<thread_task_of<decltype(fn)>>(std::move(fn))
-        ->start(threads.get_executor(), handler, io->get_executor());
+    auto task = std::make_shared<thread_task_of<decltype(fn)>>(std::move(fn));
+    auto memory = task->prepare(io->get_executor());
+    task->start(threads.get_executor(), handler, std::move(memory), io->get_executor());
   };
   start([&] {
     ++calls;

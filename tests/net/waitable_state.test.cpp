@@ -18,10 +18,9 @@ using namespace coproc::testing;
 namespace {
 
 class gate final : public coproc::detail::waitable_state<gate> {
-  struct waiter : coproc::detail::operation<void(net::error_code)>, coproc::detail::waiter_links<waiter> {
-    explicit waiter(function f) : operation(f) {}
-    static void abort(coproc::detail::operation_ptr<waiter> op) {
-      coproc::detail::post(std::move(op), net::error_code(net::error::operation_aborted));
+  struct waiter : coproc::detail::operation<void(net::error_code)>, coproc::detail::waiter_links {
+    static void fail(coproc::detail::operation_ptr<waiter> op, net::error_code e) noexcept {
+      coproc::detail::post(std::move(op), e);
     }
   };
 
@@ -31,7 +30,9 @@ public:
   template <class Handler>
   void pass(Handler handler) {
     auto slot = net::get_associated_cancellation_slot(handler);
-    auto op = coproc::detail::make_operation<waiter>(std::move(handler), executor_, coproc::detail::work_tracking::here);
+    const use context(executor_);
+    REQUIRE(context);
+    auto op = coproc::detail::make_operation<waiter>(std::move(handler), {}, *context, coproc::detail::work_tracking::here);
     op = settle_or_wait(&gate::waiters_, std::move(op), slot, [this] {
       ++attempts;
       return open_;

@@ -14,8 +14,8 @@ using coproc::detail::waiter_ticket;
 
 namespace {
 
-struct waiter : coproc::detail::operation<void(int)>, coproc::detail::waiter_links<waiter> {
-  waiter(function f, int called) : operation(f), name(called) {}
+struct waiter : coproc::detail::operation<void(int)>, coproc::detail::waiter_links {
+  explicit waiter(int called) : name(called) {}
   int name;
 };
 
@@ -24,8 +24,8 @@ using line = coproc::detail::waiter_list<waiter>;
 class made_waiters {
 public:
   operation_ptr<waiter> make(int name) {
-    return coproc::detail::make_operation<waiter>([alive = alive_](int) {}, io_.get_executor(),
-                                          coproc::detail::work_tracking::elsewhere, name);
+    return coproc::detail::make_operation<waiter>([alive = alive_](int) {}, {}, io_.get_executor(),
+                                                  coproc::detail::work_tracking::elsewhere, name);
   }
   long alive() const { return alive_.use_count() - 1; }
 

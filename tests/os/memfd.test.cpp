@@ -84,7 +84,7 @@ TEST_CASE("punched holes give the memory back and read as zeros") {
   const os::mapping map(fd.get(), 1 << 20, os::access::read_write);
   std::memset(map.data(), 1, 1 << 20);
   REQUIRE(blocks_of(fd.get()) > 0);
-  os::punch_hole(fd.get(), 0, 1 << 20);
+  os::punch_hole(map.data(), 1 << 20);
   CHECK(blocks_of(fd.get()) == 0);
   CHECK(map.data()[4096] == std::byte{0});
 }
@@ -110,4 +110,12 @@ TEST_CASE("what cannot be made or mapped is a pool_error with the system's code"
   CHECK(code([] { os::make_memfd("coproc-test", 4097); }) == os::system_code(EFBIG));
   CHECK(os::make_memfd("coproc-test", 4096));
   ::setrlimit(RLIMIT_FSIZE, &before);
+}
+
+TEST_CASE("shared memory is made mapped and of its size, and not even the first page is there before it is used") {
+  const os::shared_memory m = os::make_shared_memory("coproc-test", 1 << 20, os::access::read_write);
+  CHECK(m.map.size() == 1 << 20);
+  CHECK(blocks_of(m.fd.get()) == 0);
+  m.map.data()[(1 << 20) - 1] = std::byte{1};
+  CHECK(blocks_of(m.fd.get()) > 0);
 }

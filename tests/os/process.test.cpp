@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <fcntl.h>
 #include <future>
 #include <new>
 #include <sys/mman.h>
@@ -49,7 +50,7 @@ public:
 auto soon() { return std::chrono::steady_clock::now() + 20s; }
 
 struct report {
-  std::atomic<int> signals_not_default{-1}, blocked{-1}, process_group{-1}, stdin_is_null{-1};
+  std::atomic<int> other_dispositions{-1}, closed{-1}, blocked{-1}, process_group{-1}, stdin_is_null{-1};
   std::atomic<int> open[64]{};
 };
 
@@ -72,24 +73,27 @@ TEST_CASE("a process without threads says so, one with a thread does not, and ag
   CHECK(os::single_threaded());
 }
 
-TEST_CASE(
-    "a clean child has default dispositions, no blocked signal, its own group, no foreign descriptor, an empty stdin") {
+TEST_CASE("a clean child has no handler, what was ignored stays so but for SIGTERM, no blocked signal, its own group, "
+          "no foreign "
+          "descriptor, an empty stdin") {
   auto& r = shared<report>();
   ::signal(SIGUSR1, SIG_IGN);
-  ::signal(SIGTERM, [](int) {});
+  ::signal(SIGTERM, SIG_IGN);
+  ::signal(SIGUSR2, [](int) {});
   const os::unique_fd kept(::fcntl(0, F_DUPFD_CLOEXEC, 20)), between(::fcntl(0, F_DUPFD_CLOEXEC, 22)),
       also_kept(::fcntl(0, F_DUPFD_CLOEXEC, 24)), foreign(::fcntl(0, F_DUPFD_CLOEXEC, 30));
   {
     const os::block_signals blocked;
     child c([&] {
-      const int keep[] = {also_kept.get(), kept.get()};
-      os::clean_child(keep);
+      int keep[] = {also_kept.get(), kept.get()};
+      r.closed = os::clean_child(keep);
       int wrong = 0;
       for (int s = 1; s < 32; ++s) {
         struct sigaction now{};
-        if (::sigaction(s, nullptr, &now) == 0 && now.sa_handler != SIG_DFL) ++wrong;
+        const auto expected = s == SIGUSR1 || s == SIGTTOU || s == SIGTTIN ? SIG_IGN : SIG_DFL;
+        if (::sigaction(s, nullptr, &now) == 0 && now.sa_handler != expected) ++wrong;
       }
-      r.signals_not_default = wrong;
+      r.other_dispositions = wrong;
       sigset_t mask;
       ::sigprocmask(SIG_SETMASK, nullptr, &mask);
       r.blocked = !::sigisemptyset(&mask);
@@ -104,7 +108,9 @@ TEST_CASE(
   }
   ::signal(SIGUSR1, SIG_DFL);
   ::signal(SIGTERM, SIG_DFL);
-  CHECK(r.signals_not_default == 0);
+  ::signal(SIGUSR2, SIG_DFL);
+  CHECK(r.closed == 1);
+  CHECK(r.other_dispositions == 0);
   CHECK(r.blocked == 0);
   CHECK(r.process_group == 1);
   CHECK(r.stdin_is_null == 1);
@@ -197,4 +203,66 @@ TEST_CASE("waiting for several descriptors tells which is ready") {
   os::send_signal(c.pidfd.get(), SIGKILL);
   CHECK(os::wait_dead(c.pidfd.get(), soon()));
   CHECK(os::wait_readable(fds, 20'000) == 2);
+}
+
+TEST_CASE("a clean child keeps standard input if it is told to") {
+  auto& r = shared<report>();
+  int ends[2];
+  REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+  const os::unique_fd out(ends[0]), in(ends[1]);
+  child c([&] {
+    ::dup2(out.get(), 0);
+    int keep[] = {0};
+    os::clean_child(keep);
+    struct stat now{};
+    ::fstat(0, &now);
+    r.stdin_is_null = !S_ISFIFO(now.st_mode);
+  });
+  CHECK(c.wait() == 0);
+  CHECK(r.stdin_is_null == 0);
+}
+
+TEST_CASE("what a dead child has left in its group is killed before it is reaped, and nobody after") {
+  struct pids {
+    std::atomic<pid_t> grandchild{0};
+  };
+  auto& p = shared<pids>();
+  child c([&] {
+    ::setpgid(0, 0);
+    const pid_t left = ::fork();
+    if (left == 0)
+      for (;;) ::pause();
+    p.grandchild = left;
+  });
+  REQUIRE(os::wait_dead(c.pidfd.get(), soon()));
+  const os::unique_fd left = os::open_pidfd(p.grandchild);
+  REQUIRE(left);
+  CHECK_FALSE(os::wait_dead(left.get(), std::chrono::steady_clock::now()));
+  os::end_group_of_dead(c.pid);
+  CHECK(os::wait_dead(left.get(), soon()));
+  CHECK(c.wait() == 0);
+  os::end_group_of_dead(c.pid); // nobody's child any more: whose group that is now, nobody knows
+}
+
+TEST_CASE("a child that lives keeps its group") {
+  child c([] {
+    ::setpgid(0, 0);
+    ::pause();
+  });
+  os::end_group_of_dead(c.pid);
+  CHECK_FALSE(os::wait_dead(c.pidfd.get(), std::chrono::steady_clock::now() + 2ms));
+}
+
+TEST_CASE("a descriptor is moved above others, and the least number above all is found") {
+  const os::unique_fd high(::fcntl(0, F_DUPFD_CLOEXEC, 200));
+  const int above = os::above_all_descriptors();
+  CHECK(above > high.get());
+  os::unique_fd low = os::open_file("/dev/null", O_RDONLY);
+  const int number = low.get();
+  low = os::move_above(std::move(low), above);
+  CHECK(low.get() >= above);
+  CHECK(::fcntl(number, F_GETFD) < 0);
+  const int moved = low.get();
+  low = os::move_above(std::move(low), above);
+  CHECK(low.get() == moved);
 }

@@ -110,13 +110,20 @@ TEST_CASE("a pool made in a threaded process is refused with the reason and the 
   const leak_audit audit;
   std::atomic<bool> stop{false};
   std::thread other([&] { stop.wait(false); });
+  ::pthread_setname_np(other.native_handle(), "a-library");
   const refusal r = refuse({.max_workers = 1});
+  {
+    net::io_context io(1);
+    coproc::process_pool pool(io, {.max_workers = 1, .dangerously_fork_with_threads = true});
+    check_works(io, pool);
+  }
   stop = true;
   stop.notify_all();
   other.join();
   INFO(r.text);
   CHECK(r.code == make_error_code(errc::worker_start_failed));
   CHECK(r.names("more than one thread"));
+  CHECK(r.names("a-library ("));
   CHECK(r.names("before the first thread"));
   CHECK(r.names("process of its own"));
   net::io_context io(1);

@@ -113,7 +113,7 @@ const death deaths[] = {
     {"exit(0)", by_exit_0, 0, 0},
     {"exit(3)", by_exit_3, 0, 3},
     {"_exit(0)", by_plain_exit_0, 0, 0},
-    {"quick_exit(0)", by_quick_exit, 0, 0},
+    {"quick_exit(0)", by_quick_exit, 0, 1}, // its handlers are not told the status, and one of them ends the worker
     {"an exception out of noexcept", by_noexcept, SIGABRT, -1},
     {"an exception out of a destructor while unwinding", by_throwing_while_unwinding, SIGABRT, -1},
     {"deep recursion", by_deep_recursion, SIGSEGV, -1},
@@ -283,16 +283,14 @@ TEST_CASE("a grandchild that holds a dead worker's descriptors hides nothing") {
   shared->grandchild = 0;
   net::io_context io(1);
   {
-    coproc::process_pool pool(io, {.max_workers = 1});
+    coproc::process_pool pool(io, {.max_workers = 1, .descendants = coproc::on_worker_end::keep});
     ending<void> doomed;
     ending<int> next;
     start(
         doomed, pool, +[] {
           const pid_t pid = ::fork();
-          if (pid == 0) {
-            ::setsid();
+          if (pid == 0)
             for (;;) ::pause();
-          }
           shared->grandchild = pid;
           ::raise(SIGKILL);
         });

@@ -273,7 +273,7 @@ TEST_CASE("workers that dropped their privileges still end with the front end") 
   }
   REQUIRE(shared->initialized.await(1));
   for (const auto& [pid, status] : descendants_of(front_end))
-    if (status.name == "coproc-server") ::kill(pid, SIGKILL);
+    if (status.name == "coproc-server" || status.name == "coproc-standby") ::kill(pid, SIGKILL);
   ::kill(front_end, SIGKILL);
   ::waitpid(front_end, nullptr, 0);
   CHECK(eventually([] {

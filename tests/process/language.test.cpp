@@ -467,48 +467,97 @@ TEST_CASE("a task can be moved, asked whether it is done, and awaited after its 
         }(std::move(finished))) == 2);
 }
 
-TEST_CASE("a second wait for one task completes with already_awaited, and the first one gets the result") {
+TEST_CASE("several wait for one task: each gets the result, in the order in which they came") {
   const leak_audit audit;
   shared.reset();
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
   auto task = pool.submit(blocker);
-  ending<int> first, second, third, awaited, after;
-  net::cancellation_signal of_first, of_second;
-  task.async_wait(net::bind_cancellation_slot(of_first.slot(), into(first)));
-  task.async_wait(net::bind_cancellation_slot(of_second.slot(), into(second)));
-  CHECK(second.calls == 0); // not completed inside the call
-  CHECK_FALSE(of_second.slot().has_handler());
-  SECTION("both while it runs, another one after its end") {
-    REQUIRE(run_until(io, [&] { return second.calls != 0; }));
-    CHECK(first.calls == 0);
-    of_second.emit(net::cancellation_type::terminal);
-    task.async_wait(into(third));
+  std::vector<int> order;
+  ending<int> first, second, awaited, after, too_late;
+  net::cancellation_signal of_second;
+  const auto noting = [&](int number, ending<int>& e) {
+    return [&order, number, take = into(e)](std::exception_ptr error, int value) {
+      order.push_back(number);
+      take(std::move(error), value);
+    };
+  };
+  task.async_wait(noting(1, first));
+  task.async_wait(net::bind_cancellation_slot(of_second.slot(), noting(2, second)));
+  CHECK(first.calls == 0); // not completed inside the call
+  REQUIRE(shared->started.await(1));
+  SECTION("both while it runs, another one after its end, and then one that takes the result") {
     shared->go.add();
     REQUIRE(run_all(io));
-    task.async_wait(into(after));
-    net::co_spawn(io, std::move(task), into(awaited));
+    task.async_wait(noting(3, after));
+    CHECK(after.calls == 0);
     REQUIRE(run_all(io));
-    CHECK(first.value == 1);
-    CHECK(third.failed_with(errc::already_awaited));
-    CHECK(after.failed_with(errc::already_awaited));
-    CHECK(awaited.failed_with(errc::already_awaited));
-    CHECK(second.as<coproc::pool_error>());
-    CHECK(second.text().find("can be awaited once") != std::string::npos);
+    std::move(task).async_wait(noting(4, awaited));
+    REQUIRE(run_all(io));
+    CHECK(order == std::vector{1, 2, 3, 4});
+    for (const auto* e : {&first, &second, &after, &awaited}) CHECK(e->value == 1);
+    task.async_wait(into(too_late));
+    REQUIRE(run_all(io));
+    CHECK(too_late.failed_with(errc::already_awaited));
+    CHECK(too_late.text().find("take its result out of it") != std::string::npos);
   }
-  SECTION("the first still cancels the call") {
-    REQUIRE(shared->started.await(1));
-    of_first.emit(net::cancellation_type::terminal);
+  SECTION("one of them takes the result: the others get theirs all the same") {
+    std::move(task).async_wait(noting(3, awaited));
+    task.async_wait(noting(4, after));
+    shared->go.add();
+    REQUIRE(run_all(io));
+    CHECK(order == std::vector{1, 2, 3, 4});
+    for (const auto* e : {&first, &second, &after, &awaited}) CHECK(e->value == 1);
+    task.async_wait(into(too_late));
+    REQUIRE(run_all(io));
+    CHECK(too_late.failed_with(errc::already_awaited));
+  }
+  SECTION("one of them cancels the call for all") {
+    of_second.emit(net::cancellation_type::terminal);
     REQUIRE(run_all(io));
     CHECK(first.aborted());
+    CHECK(second.aborted());
   }
-  SECTION("the task is destroyed, and its call goes on for the first") {
+  SECTION("the task is destroyed, and its call goes on for them") {
     { const auto dropped = std::move(task); }
     shared->go.add();
     REQUIRE(run_all(io));
     CHECK(first.value == 1);
+    CHECK(second.value == 1);
   }
+}
+
+TEST_CASE("a result that cannot be copied is for the first who waits") {
+  const leak_audit audit;
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  auto task = pool.submit([] {
+    std::vector<ticket> tickets;
+    tickets.emplace_back(7);
+    return tickets;
+  });
+  ending<std::vector<ticket>> first, second;
+  task.async_wait(into(first));
+  task.async_wait(into(second));
+  REQUIRE(run_all(io));
+  REQUIRE(first.succeeded());
+  CHECK(first.value->front().number() == 7);
   CHECK(second.failed_with(errc::already_awaited));
+  CHECK(second.text().find("cannot be copied") != std::string::npos);
+}
+
+TEST_CASE("cancel() says whether the call had ended") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1});
+  auto task = pool.submit(blocker);
+  ending<int> e;
+  task.async_wait(into(e));
+  CHECK(task.cancel());
+  REQUIRE(run_all(io));
+  CHECK(e.aborted());
+  CHECK_FALSE(task.cancel());
 }
 
 TEST_CASE("tasks combine with &&, ||, co_spawn, gather and with_timeout") {

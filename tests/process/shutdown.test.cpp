@@ -82,6 +82,36 @@ TEST_CASE("shutdown waits for what was submitted, then ends every process in ord
   CHECK(shared->finalized.get() == 2);
 }
 
+TEST_CASE("a shutdown that drops the queue lets what runs finish") {
+  const leak_audit audit;
+  shared.reset();
+  net::io_context io(1);
+  coproc::process_pool pool(io, {.max_workers = 1, .max_queue = 3});
+  ending<void> running;
+  ending<int> ring, queued, waiting;
+  start(running, pool, block_until_go);
+  REQUIRE(run_until(io, [&] { return shared->started.get() == 1; }));
+  start(ring, pool, identity, 1);
+  start(queued, pool, identity, 2);
+  start(waiting, pool, identity, 3);
+  int ends = 0;
+  pool.async_shutdown(coproc::unlimited, coproc::queued::drop, [&](std::exception_ptr e) {
+    CHECK(!e);
+    ++ends;
+  });
+  REQUIRE(run_until(io, [&] { return ring.calls + queued.calls + waiting.calls == 3; }));
+  CHECK(ring.aborted());
+  CHECK(queued.aborted());
+  CHECK(waiting.aborted());
+  CHECK(running.calls == 0);
+  CHECK(ends == 0);
+  shared->go.add();
+  REQUIRE(run_all(io));
+  CHECK(running.succeeded());
+  CHECK(ends == 1);
+  CHECK(no_processes());
+}
+
 TEST_CASE("shutdown of an idle pool, again, and as an awaitable") {
   const leak_audit audit;
   net::io_context io(1);
@@ -250,7 +280,7 @@ TEST_CASE("shutdown ends, too, when the fork server or workers are killed meanwh
   int ended = 0;
   pool.async_shutdown(coproc::unlimited, [&](std::exception_ptr) { ++ended; });
   for (const auto& [pid, status] : descendants_of(::getpid()))
-    if ((status.name == "coproc-server") == server) ::kill(pid, SIGKILL);
+    if ((status.name == "coproc-server") == server && status.name != "coproc-standby") ::kill(pid, SIGKILL);
   REQUIRE(run_all(io));
   CHECK(ended == 1);
   CHECK(blocks.failed_with(errc::worker_lost));

@@ -40,10 +40,25 @@ struct fake_system final : fork_server_effects {
     r.usage.ru_maxrss = 4711;
     return r;
   }
+  spawned fork_copy(os::unique_fd socket) override {
+    copy_socket = socket.get();
+    spawned s;
+    s.error = spawn_error;
+    if (s.error != 0) return s;
+    s.pid = is_copy ? 0 : next_pid++;
+    s.pidfd = some_descriptor();
+    return s;
+  }
+  int signal(pid_t pid, int pidfd, int number) noexcept override {
+    signalled.push_back({pid, number});
+    CHECK(is_open(pidfd));
+    return signal_error;
+  }
   int send(const server_message& m, int fd) noexcept override {
     if (send_error != 0) return send_error;
     sent.push_back(m);
-    if (m.event == server_event::started) descriptor_was_open.push_back(fd >= 0 && is_open(fd));
+    if (m.event == server_event::started || m.event == server_event::ready)
+      descriptor_was_open.push_back(fd >= 0 && is_open(fd));
     return 0;
   }
 
@@ -52,7 +67,9 @@ struct fake_system final : fork_server_effects {
   std::vector<pid_t> reaped;
   std::map<pid_t, int> pidfds;
   start_request started_with;
-  int seen_mailbox = -1, spawn_error = 0, send_error = 0;
+  std::vector<std::pair<pid_t, int>> signalled;
+  int seen_mailbox = -1, copy_socket = -1, spawn_error = 0, send_error = 0, signal_error = 0;
+  bool is_copy = false; ///< fork_copy() returns in the copy
   bool status_known = true;
   pid_t next_pid = 100;
 };
@@ -198,4 +215,65 @@ TEST_CASE("when the front end is gone messages are dropped") {
   CHECK_FALSE(server.has_output());
   CHECK_FALSE(server.retry_later());
   CHECK(server.children().size() == 1);
+}
+
+TEST_CASE("a copy that stands by is a child that nobody is told of, its death included") {
+  fake_system system;
+  fork_server server(system);
+  server.on_start(request(7), descriptors());
+  server.on_stand_by(some_descriptor());
+  CHECK_FALSE(is_open(system.copy_socket));
+  CHECK(server.children().size() == 2);
+  server.on_dead(101);
+  CHECK(system.reaped == std::vector<pid_t>{101});
+  CHECK(events(system) == expected{{server_event::started, 7}});
+  CHECK(server.children().size() == 1);
+}
+
+TEST_CASE("the copy itself has no children and nothing to say but that it is ready, with its pidfd") {
+  const int error = GENERATE(0, EAGAIN);
+  fake_system system;
+  system.send_error = EAGAIN;
+  fork_server server(system);
+  server.on_start(request(7), descriptors()); // its answer waits
+  system.is_copy = true;
+  system.send_error = error;
+  server.on_stand_by(some_descriptor());
+  CHECK(server.children().empty());
+  CHECK_FALSE(is_open(system.pidfds[100]));
+  system.send_error = 0;
+  server.on_writable();
+  REQUIRE(events(system) == expected{{server_event::ready, 0}});
+  CHECK(system.sent[0].pid == ::getpid());
+  CHECK(system.descriptor_was_open.at(0));
+  CHECK_FALSE(server.has_output());
+}
+
+TEST_CASE("a copy that cannot be forked is answered with the errno") {
+  fake_system system;
+  system.spawn_error = ENOMEM;
+  fork_server server(system);
+  server.on_stand_by(some_descriptor());
+  REQUIRE(events(system) == expected{{server_event::stand_by_failed, 0}});
+  CHECK(system.sent[0].error == ENOMEM);
+  CHECK(server.children().empty());
+}
+
+TEST_CASE("signals reach the worker that they are meant for, and a refusal is reported") {
+  fake_system system;
+  fork_server server(system);
+  server.on_start(request(7), descriptors());
+  server.on_start(request(8), descriptors());
+  server.on_signal(8, SIGTERM);
+  CHECK(system.signalled == std::vector<std::pair<pid_t, int>>{{101, SIGTERM}});
+  CHECK(system.sent.size() == 2);
+  system.signal_error = EPERM;
+  server.on_signal(8, SIGKILL);
+  REQUIRE(system.sent.size() == 3);
+  CHECK(system.sent[2].event == server_event::signal_failed);
+  CHECK(system.sent[2].incarnation == 8);
+  CHECK(system.sent[2].error == EPERM);
+  server.on_dead(101);
+  server.on_signal(8, SIGKILL); // its pid may be somebody else's
+  CHECK(system.signalled.size() == 2);
 }

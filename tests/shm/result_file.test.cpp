@@ -19,7 +19,7 @@ class file_bench {
 public:
   explicit file_bench(std::size_t size)
       : bytes(size), fd(os::make_memfd("coproc-test-results", size)), map(fd.get(), size, os::access::read_write),
-        space(map.data(), size, fd.get(), freed) {}
+        space(map.data(), size, freed) {}
 
   std::size_t blocks() const {
     struct stat s{};

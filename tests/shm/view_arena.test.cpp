@@ -25,7 +25,7 @@ public:
   explicit arena_bench(std::size_t size)
       : bytes(size), fd(os::make_memfd("coproc-test-results", ring_bytes + size)),
         map(fd.get(), ring_bytes + size, os::access::read_write),
-        arena(map.data() + ring_bytes, size, ring_bytes, fd.get(), returned) {}
+        arena(map.data() + ring_bytes, size, ring_bytes, returned) {}
 
   std::size_t place_of(const std::byte* p) const { return static_cast<std::size_t>(p - map.data()) - ring_bytes; }
 
@@ -88,7 +88,7 @@ TEST_CASE("what does not fit is refused, and what fits exactly is not") {
 TEST_CASE("an arena without memory refuses everything") {
   const loan_flags returned{};
   std::byte none{};
-  view_arena arena(&none, 0, 0, -1, returned);
+  view_arena arena(&none, 0, 0, returned);
   CHECK(arena.allocate(1) == nullptr);
   CHECK_FALSE(arena.lend(&none, 1));
 }

@@ -270,7 +270,10 @@ private:
     (type == net::cancellation_type::terminal  ? o.terminal
      : type == net::cancellation_type::partial ? o.partial
                                                : o.total) = true;
-    o.eager ? o.handle->cancel(type) : o.signal.emit(type);
+    if (o.eager)
+      o.handle->cancel(type);
+    else
+      o.signal.emit(type);
   }
 
   // ---- endings

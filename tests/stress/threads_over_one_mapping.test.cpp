@@ -49,6 +49,7 @@ struct bell_only final : detail::worker::environment {
   void read_orders(std::uint64_t) override {}
   void leave() noexcept override { std::abort(); }
   void before_sleep() noexcept override {}
+  void after_task() noexcept override {}
 
   int eventfd;
 };
@@ -91,9 +92,8 @@ public:
       m.worker.phase.store(static_cast<std::uint32_t>(shm::worker_phase::initialized));
       detail::worker::worker_context context;
       context.mailbox = &m;
-      detail::worker::worker_loop<> loop(
-          m, shm::result_space(memory_->results_map.data(), file_bytes, results_fd_.get(), m.parent.freed), 4096,
-          context, around_, spin_);
+      detail::worker::worker_loop<> loop(m, shm::result_space(memory_->results_map.data(), file_bytes, m.parent.freed),
+                                         4096, context, around_, spin_);
       loop.run();
     });
   }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cfenv>
 #include <chrono>
 #include <map>
 #include <random>
@@ -24,7 +25,7 @@ using shm::slot_state;
 namespace {
 
 struct counting_environment final : detail::worker::environment {
-  std::atomic<int> rings{0}, sleeps{0};
+  std::atomic<int> rings{0}, sleeps{0}, tasks_ended{0};
   std::atomic<std::uint64_t> orders{0};
   std::map<std::uint32_t, std::vector<std::byte>> segments;
   std::map<std::uint32_t, std::vector<std::byte>> ordered; ///< what the first order changes of them
@@ -39,20 +40,22 @@ struct counting_environment final : detail::worker::environment {
   }
   void leave() noexcept override { std::abort(); }
   void before_sleep() noexcept override { ++sleeps; }
+  void after_task() noexcept override { ++tasks_ended; }
 };
 
 class loop_bench {
 public:
   static constexpr std::size_t file_bytes = 16384;
 
-  explicit loop_bench(std::uint64_t max_result = 8192, std::chrono::nanoseconds spin = 0ns, std::chrono::nanoseconds busy_poll = 0ns)
+  explicit loop_bench(std::uint64_t max_result = 8192, std::chrono::nanoseconds spin = 0ns,
+                      std::chrono::nanoseconds busy_poll = 0ns, bool restore = false)
       : mailbox_fd_(os::make_memfd("coproc-test-mailbox", shm::mailbox_bytes)),
         results_fd_(os::make_memfd("coproc-test-results", file_bytes)),
         mailbox_map_(mailbox_fd_.get(), shm::mailbox_bytes, os::access::read_write),
         results_map_(results_fd_.get(), file_bytes, os::access::read_write),
         m(*reinterpret_cast<shm::mailbox*>(mailbox_map_.data())),
-        loop_(m, shm::result_space(results_map_.data(), file_bytes, results_fd_.get(), m.parent.freed), max_result,
-              context, around, spin, unlimited, busy_poll) {
+        loop_(m, shm::result_space(results_map_.data(), file_bytes, m.parent.freed), max_result, context, around, spin,
+              unlimited, busy_poll, restore) {
     context.mailbox = &m;
   }
   ~loop_bench() { stop(); }
@@ -446,6 +449,23 @@ TEST_CASE("a worker that has not been idle has published its CPU after a task th
   b.take(first);
   CHECK(b.take(second).bytes == "y");
   b.stop();
+}
+
+TEST_CASE(
+    "a task finds the floating-point modes with which the loop began; the rest is restored only where that is wanted") {
+  for (const bool restore : {false, true}) {
+    loop_bench b(8192, 0ns, 0ns, restore);
+    const auto rounds_up = [](std::span<const std::byte>, writer&) { std::fesetround(FE_UPWARD); };
+    const auto says_how = [](std::span<const std::byte>, writer& w) {
+      w.put_bytes(std::fegetround() == FE_TONEAREST ? "n" : "u", 1);
+    };
+    const auto first = b.publish(rounds_up), second = b.publish(says_how);
+    b.start();
+    b.take(first);
+    CHECK(b.take(second).bytes == "n");
+    b.stop();
+    CHECK(b.around.tasks_ended == (restore ? 2 : 0));
+  }
 }
 
 TEST_CASE("initially idle workers sleep, and publish their CPU whether they spin before or not") {

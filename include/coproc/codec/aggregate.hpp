@@ -72,55 +72,91 @@ consteval std::size_t count_members() {
     return count_members<T, N + 1, false>();
 }
 
+/// The initialisers that T takes: one for each member, but one for each element of a C array. More than max_members: at least so many.
 template <class T>
-inline constexpr std::size_t member_count = count_members<T>();
+inline constexpr std::size_t initializer_count = count_members<T>();
 
-// A C array counts as all its elements where brace elision spreads it, and as one where it is initialised by {}.
-template <class T, std::size_t Index, std::size_t Count, std::size_t... Fewer>
-consteval bool is_array_member(std::index_sequence<Fewer...>) {
+// How many initialisers the member at Index takes: those of a C array count as one where the array is initialised by {}, and one by
+// one where brace elision spreads it.
+template <class T, std::size_t Index, std::size_t... Fewer>
+consteval std::size_t initializers_at(std::index_sequence<Fewer...>) {
   using before = std::make_index_sequence<Index>;
-  if constexpr (takes_braces<T>(before(), std::make_index_sequence<Count - Index - 1>()))
-    return false;
+  constexpr std::size_t rest = initializer_count<T> - Index;
+  if constexpr (takes_braces<T>(before(), std::make_index_sequence<rest - 1>())) {
+    return 1;
+  } else {
+    std::size_t most_after = rest - 1; // of what is not initialised by {} nobody knows: one
+    static_cast<void>(((takes_braces<T>(before(), std::make_index_sequence<rest - 2 - Fewer>()) &&
+                        (most_after = rest - 2 - Fewer, true)) || ...));
+    return rest - most_after;
+  }
+}
+
+template <class T, std::size_t Index = 0>
+consteval std::size_t count_from() {
+  if constexpr (Index >= initializer_count<T>)
+    return 0;
   else
-    return (takes_braces<T>(before(), std::make_index_sequence<Fewer>()) || ...);
+    return 1 + count_from<T, Index + initializers_at<T, Index>(std::make_index_sequence<initializer_count<T> - Index - 1>())>();
 }
 
-template <class T, std::size_t... Index>
-consteval bool has_array_member(std::index_sequence<Index...>) {
-  return (is_array_member<T, Index, sizeof...(Index)>(std::make_index_sequence<sizeof...(Index) - Index - 1>()) || ...);
+template <class T>
+consteval std::size_t find_member_count() {
+  if constexpr (initializer_count<T> > max_members)
+    return initializer_count<T>;
+  else
+    return count_from<T>();
 }
 
-/// Can the members of T be bound, and made again from their values? Not of classes with base classes, reference members
-/// (they are not assignable) or C arrays (say std::array).
+/// The members of T; more than max_members: too many to be listed.
+template <class T>
+inline constexpr std::size_t member_count = find_member_count<T>();
+
+template <class T>
+inline constexpr bool has_base_class = requires { T{any_base_of<T>{}}; };
+
+template <std::size_t Index, class T>
+using member_t = std::remove_cvref_t<std::tuple_element_t<Index, member_types<member_count<T>, T>>>;
+
+/// Is one of the members a C array?
+template <class T>
+consteval bool has_array_member() {
+  return []<std::size_t... I>(std::index_sequence<I...>) {
+    return (std::is_array_v<member_t<I, T>> || ...);
+  }(std::make_index_sequence<member_count<T>>());
+}
+
+/// Can the members of T be bound, and made again from their values? Not of classes with base classes, or with members that cannot be
+/// assigned (references), nor with a hundred and more members, for which the elements of C arrays count.
 template <class T>
 consteval bool is_reflectable() {
   if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>)
     return false; // closures too, before they are asked: g++ 12 no longer finds them trivially copyable after that
   else if constexpr (!std::is_move_assignable_v<T>)
     return false;
-  else if constexpr (requires { T{any_base_of<T>{}}; })
+  else if constexpr (has_base_class<T>)
     return false;
   else if constexpr (std::is_empty_v<T>)
     return true;
   else if constexpr (member_count<T> == 0 || member_count<T> > max_members)
     return false;
+  else if constexpr (member_count<T> == initializer_count<T>)
+    return true;
   else
-    return !has_array_member<T>(std::make_index_sequence<member_count<T>>());
+    return std::is_default_constructible_v<T>; // arrays are filled when they are there
 }
 
 template <class T>
 concept reflectable = is_reflectable<T>();
 
-template <std::size_t Index, class T>
-using member_t = std::remove_cvref_t<std::tuple_element_t<Index, member_types<member_count<T>, T>>>;
-
-/// Calls visit(const member&...) once, with all members in order.
+/// Calls visit(member&...) once, with all members in order; of a const T they are const.
 template <class T, class Visit>
-decltype(auto) with_members(const T& value, Visit&& visit) {
-  if constexpr (std::is_empty_v<T>)
+decltype(auto) with_members(T&& value, Visit&& visit) {
+  using type = std::remove_cvref_t<T>;
+  if constexpr (std::is_empty_v<type>)
     return visit();
   else
-    return bind_members<member_count<T>>(value, std::forward<Visit>(visit));
+    return bind_members<member_count<type>>(value, std::forward<Visit>(visit));
 }
 
 } // namespace coproc::detail

@@ -259,8 +259,8 @@ inline constexpr bool gcc12_hazard = false;
 template <class... A>
 consteval bool verify_temporaries() {
   static_assert((!gcc12_hazard<A> && ...),
-                "coproc: g++ 12 destroys this temporary twice inside co_await (GCC PR 99576): give "
-                "the object a name and pass the name, or coproc::moved(name)");
+                "coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write "
+                "coproc::moved(name) for std::move(name), and give what has no name one");
   return (!gcc12_hazard<A> && ...);
 }
 

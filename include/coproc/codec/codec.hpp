@@ -49,9 +49,38 @@ T decode_bytes(reader& r) {
   }
 }
 
+// M: a member of an aggregate, or an element of one that is a C array.
+template <class M>
+void encode_member(writer& w, const M& member) {
+  if constexpr (!std::is_array_v<M>)
+    encode<M>(w, member);
+  else if constexpr (travels_as_bytes<std::remove_all_extents_t<M>>)
+    std::memcpy(w.claim(sizeof member), std::addressof(member), sizeof member);
+  else
+    for (const auto& element : member) encode_member(w, element);
+}
+
+template <class M>
+void decode_into(reader& r, M& member) {
+  if constexpr (!std::is_array_v<M>) {
+    member = decode<M>(r);
+  } else if constexpr (travels_as_bytes<std::remove_all_extents_t<M>>) {
+    r.get_bytes(static_cast<void*>(std::addressof(member)), sizeof member);
+    if constexpr (holds_bool<std::remove_all_extents_t<M>>()) validate(member);
+  } else {
+    for (auto& element : member) decode_into(r, element);
+  }
+}
+
 template <class T, std::size_t... I>
 T decode_members(reader& r, std::index_sequence<I...>) {
-  return T{decode<member_t<I, T>>(r)...}; // braces: in order
+  if constexpr ((std::is_array_v<member_t<I, T>> || ...)) {
+    T value{};
+    with_members(value, [&r](auto&... member) { (decode_into(r, member), ...); });
+    return value;
+  } else {
+    return T{decode<member_t<I, T>>(r)...}; // braces: in order
+  }
 }
 
 template <class T>
@@ -66,7 +95,7 @@ void encode(writer& w, const T& value) {
   else if constexpr (f == form::standard)
     std_codec<T>::encode(w, value);
   else if constexpr (f == form::aggregate)
-    with_members(value, [&w]<class... M>(const M&... member) { (detail::encode<M>(w, member), ...); });
+    with_members(value, [&w]<class... M>(const M&... member) { (detail::encode_member<M>(w, member), ...); });
   else
     static_assert(f == form::nothing);
 }

@@ -3,6 +3,7 @@
 
 #include <coproc/codec/exception.hpp>
 #include <coproc/codec/codec.hpp>
+#include <coproc/codec/exception_registry.hpp>
 #include <coproc/error.hpp>
 
 #include <algorithm>
@@ -43,10 +44,13 @@ using known_exceptions =
               std::bad_weak_ptr, std::bad_exception>;
 
 /// Tags that are no index of the list.
-enum : std::uint8_t { tag_std_exception = 254, tag_other = 255 };
+enum : std::uint8_t { tag_registered = 253, tag_std_exception = 254, tag_other = 255 };
 
 /// Longer texts are cut.
 inline constexpr std::size_t max_exception_text = 64 * 1024;
+
+/// Of exceptions nested in others; what lies deeper does not travel.
+inline constexpr unsigned max_nested_exceptions = 16;
 
 // Asked inside a catch block only.
 COPROC_LAZY std::string current_exception_type() {
@@ -60,20 +64,72 @@ COPROC_LAZY std::string current_exception_type() {
 
 COPROC_LAZY_CLASS class exception_encoder {
 public:
-  exception_encoder(writer& w, std::size_t max_text) : w_(w), max_text_(max_text) {}
+  /// `alone`: without what it is nested in, and without codecs of the user, which may be what fails.
+  exception_encoder(writer& w, std::size_t max_text, bool alone) : w_(w), max_text_(max_text), alone_(alone) {}
 
-  void encode_current() {
+  void encode_current(unsigned nested = 0) {
     const auto type = current_exception_type();
-    try {
-      throw;
-    } catch (const std::exception& e) {
-      encode_first(e, type, known_exceptions());
-    } catch (...) {
-      head(tag_other, type, nullptr);
+    if (const auto* known = alone_ ? nullptr : find_registered()) {
+      head(tag_registered, type, text_of_current().c_str());
+      text(known->type->name());
+      known->encode(w_);
+    } else {
+      try {
+        throw;
+      } catch (const std::exception& e) {
+        encode_first(e, type, known_exceptions());
+      } catch (...) {
+        head(tag_other, type, text_of_current().c_str());
+      }
     }
+    encode_cause(nested);
   }
 
 private:
+  static const registered_exception* find_registered() {
+    const std::type_info* const type = abi::__cxa_current_exception_type();
+    const auto* const all = registered_exceptions.load(std::memory_order_acquire);
+    for (const auto* known = all; known != nullptr; known = known->next)
+      if (type != nullptr && *known->type == *type) return known;
+    for (const auto* known = all; known != nullptr; known = known->next)
+      if (known->is_handled()) return known;
+    return nullptr;
+  }
+
+  static std::string text_of_current() {
+    try {
+      throw;
+    } catch (const std::exception& e) {
+      const char* const what = e.what();
+      return what == nullptr ? "" : what;
+    } catch (const std::string& s) {
+      return s;
+    } catch (const char* s) {
+      return s == nullptr ? "" : s;
+    } catch (...) {
+      return {};
+    }
+  }
+
+  // What the exception of the calling catch block was thrown with.
+  void encode_cause(unsigned nested) {
+    std::exception_ptr cause;
+    try {
+      throw;
+    } catch (const std::nested_exception& e) {
+      cause = e.nested_ptr();
+    } catch (...) {
+    }
+    const bool travels = cause && !alone_ && nested < max_nested_exceptions;
+    w_.put(travels);
+    if (!travels) return;
+    try {
+      std::rethrow_exception(cause);
+    } catch (...) {
+      encode_current(nested + 1);
+    }
+  }
+
   template <class... E>
   void encode_first(const std::exception& e, const std::string& type, type_list<E...>) {
     std::uint8_t tag = 0;
@@ -123,14 +179,17 @@ private:
 
   writer& w_;
   std::size_t max_text_;
+  bool alone_;
 };
 
-/// Encodes the exception that the calling catch block handles. It first tries in full, then, if the writer cannot grow,
-/// with shorter texts; if not even those fit, it leaves nothing, which decodes as bad_payload.
 COPROC_LAZY_DEF void encode_exception(writer& w) noexcept {
-  for (const std::size_t max_text : {max_exception_text, std::size_t{64}, std::size_t{0}}) {
+  struct attempt {
+    std::size_t max_text;
+    bool alone;
+  };
+  for (const attempt a : {attempt{max_exception_text, false}, attempt{64, false}, attempt{64, true}, attempt{0, true}}) {
     try {
-      exception_encoder<>(w, max_text).encode_current();
+      exception_encoder<>(w, a.max_text, a.alone).encode_current();
       return;
     } catch (...) {
       w.rewind();
@@ -140,8 +199,16 @@ COPROC_LAZY_DEF void encode_exception(writer& w) noexcept {
 
 COPROC_LAZY_CLASS class exception_decoder {
 public:
-  explicit exception_decoder(reader& r) : r_(r) {}
+  explicit exception_decoder(reader& r, unsigned nested = 0) : r_(r), nested_(nested) {}
 
+  /// The exception, and the end of the payload.
+  std::exception_ptr decode_all() {
+    auto e = decode();
+    r_.expect_end();
+    return e;
+  }
+
+private:
   std::exception_ptr decode() {
     const auto tag = r_.get<std::uint8_t>();
     type_ = r_.get<std::string>();
@@ -151,10 +218,18 @@ public:
       if (what_.empty()) what_ = "the task threw " + type_;
       return finish<remote_exception>(std::move(type_), what_);
     }
+    if (tag == tag_registered) return decode_registered();
     return decode_as(tag, known_exceptions());
   }
 
-private:
+  std::exception_ptr decode_registered() {
+    const auto name = r_.get<std::string>();
+    for (const auto* known = registered_exceptions.load(std::memory_order_acquire); known != nullptr; known = known->next)
+      if (name == known->type->name())
+        return known->decode(r_, type_, what_, {[](void* self) { return static_cast<exception_decoder*>(self)->decode_cause(); }, this});
+    reject("the type of an exception is not registered");
+  }
+
   template <class... E>
   std::exception_ptr decode_as(std::size_t tag, type_list<E...>) {
     using decoder = std::exception_ptr (*)(exception_decoder&);
@@ -167,7 +242,9 @@ private:
   std::exception_ptr rebuild() {
     if constexpr (std::is_same_v<E, worker_lost>) {
       static_cast<void>(code());
-      return finish<worker_lost>(exit());
+      const worker_exit how = exit();
+      const std::string described = describe_end(how); // the rest was added to it
+      return finish<worker_lost>(how, what_.starts_with(described) ? what_.substr(described.size()) : std::string());
     } else if constexpr (std::is_base_of_v<pool_error, E>) {
       const auto c = code();
       const auto prefix = prefix_of(what_, c);
@@ -197,11 +274,16 @@ private:
 
   template <class E, class... A>
   std::exception_ptr finish(A&&... arguments) {
-    r_.expect_end();
-    return std::make_exception_ptr(E(static_cast<A&&>(arguments)...));
+    return with_cause(E(static_cast<A&&>(arguments)...), decode_cause());
   }
 
-  // The categories that have one object a process; a code of any other becomes errc::remote_exception.
+  std::exception_ptr decode_cause() {
+    if (!r_.get<bool>()) return nullptr;
+    if (nested_ == max_nested_exceptions) reject("exceptions are nested too deeply");
+    return exception_decoder(r_, nested_ + 1).decode();
+  }
+
+  // The categories that have one object a process, and registered ones; a code of any other becomes errc::remote_exception.
   net::error_code code() {
     namespace e = net::error;
     const net::error_category* const categories[] = {
@@ -212,6 +294,8 @@ private:
     const auto value = r_.get<std::int32_t>();
     for (const auto* category : categories)
       if (name == category->name()) return {value, *category};
+    for (const auto* known = registered_categories.load(std::memory_order_acquire); known != nullptr; known = known->next)
+      if (name == known->category->name()) return {value, *known->category};
     return make_error_code(errc::remote_exception);
   }
 
@@ -243,6 +327,7 @@ private:
   }
 
   reader& r_;
+  unsigned nested_;
   std::string type_, what_;
 };
 
@@ -251,7 +336,7 @@ private:
 COPROC_LAZY_DEF std::exception_ptr decode_exception(std::span<const std::byte> bytes) noexcept {
   try {
     reader r(bytes);
-    return exception_decoder<>(r).decode();
+    return exception_decoder<>(r).decode_all();
   } catch (...) {
     return std::current_exception();
   }

@@ -59,7 +59,7 @@ consteval bool holds_custom_codec() {
     return holds_custom_codec<typename T::value_type>();
   else if constexpr (reflectable<T>)
     return []<std::size_t... I>(std::index_sequence<I...>) {
-      return (holds_custom_codec<member_t<I, T>>() || ...);
+      return (holds_custom_codec<std::remove_all_extents_t<member_t<I, T>>>() || ...);
     }(std::make_index_sequence<std::is_empty_v<T> ? 0 : member_count<T>>());
   else
     return false;
@@ -74,7 +74,7 @@ consteval bool holds_bool() {
     return holds_bool<typename T::value_type>();
   else if constexpr (reflectable<T>)
     return []<std::size_t... I>(std::index_sequence<I...>) {
-      return (holds_bool<member_t<I, T>>() || ...);
+      return (holds_bool<std::remove_all_extents_t<member_t<I, T>>>() || ...);
     }(std::make_index_sequence<std::is_empty_v<T> ? 0 : member_count<T>>());
   else
     return false;
@@ -114,10 +114,12 @@ void encode(writer& w, const T& value); // in codec.hpp
 template <class T>
 T decode(reader& r); // in codec.hpp
 
-/// Bytes that an encoded T has at least; 0 where that is unknown.
+/// Bytes that an encoded T has at least; 0 where that is unknown. A T[n] is that of a member.
 template <class T>
 consteval std::size_t min_bytes() {
-  if constexpr (std::is_const_v<T>)
+  if constexpr (std::is_array_v<T>)
+    return std::extent_v<T> * min_bytes<std::remove_extent_t<T>>();
+  else if constexpr (std::is_const_v<T>)
     return min_bytes<std::remove_const_t<T>>();
   else if constexpr (form_of<T> == form::bytes)
     return sizeof(T);
@@ -152,13 +154,13 @@ template <class T>
 void validate(const T& value) {
   if constexpr (std::is_same_v<T, bool>) {
     if (reinterpret_cast<const unsigned char&>(value) > 1) reject("a bool is neither true nor false");
-  } else if constexpr (is_std_array<T>) {
+  } else if constexpr (is_std_array<T> || std::is_array_v<T>) {
     for (const auto& element : value) validate(element);
   } else {
     with_members(value, []<class... M>(const M&... member) {
       (
           [&] {
-            if constexpr (holds_bool<M>()) validate(member);
+            if constexpr (holds_bool<std::remove_all_extents_t<M>>()) validate(member);
           }(),
           ...);
     });

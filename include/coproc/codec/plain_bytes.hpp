@@ -84,8 +84,8 @@ consteval bool hides_pointers() {
     return false;
   else if constexpr (is_std_array<T>)
     return !plain_bytes<typename T::value_type>;
-  else if constexpr (std::is_aggregate_v<T> && 0 < member_count<T> && member_count<T> <= max_members)
-    return !takes_plain<T>(std::make_index_sequence<member_count<T>>());
+  else if constexpr (std::is_aggregate_v<T> && 0 < initializer_count<T> && initializer_count<T> <= max_members)
+    return !takes_plain<T>(std::make_index_sequence<initializer_count<T>>());
   else if constexpr (sizeof(T) <= 1024 && zero_is_constant<T>) // g++ takes closures as template arguments
     return !nonzero_is_constant<T>;                            // a pointer there must point to something
   else

@@ -65,12 +65,29 @@ consteval bool travels();
 
 template <class Owner, std::size_t Member, class... Seen>
 consteval bool member_travels() {
-  return travels<member_t<Member, Owner>, Owner, Seen...>();
+  return travels<std::remove_all_extents_t<member_t<Member, Owner>>, Owner, Seen...>();
 }
 
 template <class Owner, class... Seen, class... Element>
 consteval bool elements_travel(type_list<Element...>) {
   return (true & ... & travels<std::remove_cv_t<Element>, Owner, Seen...>());
+}
+
+// Why an aggregate cannot be taken apart.
+template <class T>
+consteval bool aggregate_travels() {
+  constexpr bool movable = std::is_move_constructible_v<T>, assignable = std::is_move_assignable_v<T>;
+  static_assert(movable, "coproc: this type has no codec: make it an aggregate of types that have one, or specialise "
+                         "coproc::codec<T> (locks, threads, files and other handles cannot travel)");
+  static_assert(!movable || assignable, "coproc: a member of this aggregate is a reference or const, and cannot be decoded: make it "
+                                        "a plain value, or specialise coproc::codec<T>");
+  static_assert(!movable || !assignable || !has_base_class<T>,
+                "coproc: this aggregate has a base class, so its members cannot be listed: make the base its first member, or "
+                "specialise coproc::codec<T>");
+  static_assert(!movable || !assignable || has_base_class<T>,
+                "coproc: this aggregate has too many members to be listed (100, and the elements of C arrays count): use std::array "
+                "for C arrays, put members into structs, or specialise coproc::codec<T>");
+  return false;
 }
 
 /// True if values of T can be encoded and decoded; otherwise the build fails with the reason.
@@ -100,8 +117,12 @@ consteval bool travels() {
     return []<std::size_t... I>(std::index_sequence<I...>) {
       return (true & ... & member_travels<T, I, Seen...>());
     }(std::make_index_sequence<std::is_empty_v<T> ? 0 : member_count<T>>());
+  } else if constexpr (form_of<T> == form::none && std::is_class_v<T> && std::is_aggregate_v<T>) {
+    return aggregate_travels<T>();
   } else {
-    static_assert(form_of<T> != form::none,
+    static_assert(!std::is_union_v<T> || form_of<T> != form::none,
+                  "coproc: a union does not say which of its members it holds: use std::variant, or specialise coproc::codec<T>");
+    static_assert(std::is_union_v<T> || form_of<T> != form::none,
                   "coproc: this type has no codec: make it an aggregate of types that have one, or specialise "
                   "coproc::codec<T> (locks, threads, files and other handles cannot travel)");
     return form_of<T> != form::none;

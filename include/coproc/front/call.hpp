@@ -79,6 +79,14 @@ public:
     }
   }
 
+  /// Completes with why when it is started, if that is not null. \pre not started
+  void refuse(std::exception_ptr why) noexcept {
+    if (why && record_ != nullptr) fail(std::move(why));
+  }
+
+  /// Of the pool.
+  const engine& pool() const noexcept { return *engine_; }
+
   /// For cancelling it later without a slot: valid once started.
   std::pair<task_record*, std::uint64_t> identity() const noexcept {
     return {record_, record_ ? record_->ticket.load(std::memory_order_relaxed) : 0};

@@ -90,6 +90,9 @@ public:
   /// kill_grace later SIGTERM, one more later SIGKILL. over() tells the end. A later call can only hasten it.
   COPROC_LAZY void shut_down(time_point deadline, time_point now) noexcept;
 
+  /// After that: what has not begun is aborted now.
+  COPROC_LAZY void drop_queued(time_point now) noexcept;
+
   /// Ends everything now, with SIGTERM and after kill_grace SIGKILL, or with SIGKILL at once.
   COPROC_LAZY void terminate(int signal, time_point now) noexcept;
 

@@ -105,6 +105,12 @@ COPROC_LAZY_DEF void dispatcher::shut_down(time_point deadline, time_point now) 
   advance_shutdown(now);
 }
 
+COPROC_LAZY_DEF void dispatcher::drop_queued(time_point now) noexcept {
+  ledger_.abort_queued();
+  revoke_all(now);
+  advance_shutdown(now);
+}
+
 COPROC_LAZY_DEF void dispatcher::terminate(int signal, time_point now) noexcept {
   ledger_.abort_queued();
   revoke_all(now);

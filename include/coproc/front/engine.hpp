@@ -119,6 +119,8 @@ public:
   virtual std::shared_ptr<shutdown_gate> gate() = 0;
   /// \par Errors  std::bad_alloc: then nothing has happened
   virtual void shut_down(duration drain_for) = 0;
+  /// After that: what has not begun is aborted now.
+  virtual void drop_queued() noexcept = 0;
   virtual pool_stats stats() const = 0;
   virtual void trace(trace_sink sink) = 0;
   /// Ends everything: outstanding operations complete with operation_aborted (posted), workers and fork server are gone when it

@@ -30,7 +30,9 @@ public:
     case verdict::task_timeout: return made<task_timeout>(make_error_code(errc::task_timeout), killed_at_timeout());
     case verdict::queue_timeout:
       return made<timed_out>(make_error_code(errc::queue_timeout),
-                             os::text("queue_timeout is ", seconds(details(task_).terms.queue_timeout), " s"));
+                             deadline_comes_first()
+                                 ? deadline()
+                                 : os::text("queue_timeout is ", seconds(details(task_).terms.queue_timeout), " s"));
     case verdict::failed: return refusal();
     default: return made<net::system_error>(net::error::operation_aborted);
     }
@@ -51,10 +53,23 @@ private:
 
   std::string killed_at_timeout() const {
     const worker_exit& exit = *details(task_).exit;
+    const std::string limit =
+        os::text(details(task_).deadline_passed ? deadline()
+                                                : os::text("the timeout is ", seconds(details(task_).terms.timeout), " s"),
+                 "; worker ", exit.pid);
+    if (exit.still_running) return os::text(limit, " ", describe_survivor(exit));
     const char* const how = exit.signal == SIGTERM   ? "SIGTERM"
                             : exit.signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
                                                      : "itself, after SIGTERM";
-    return os::text("the timeout is ", seconds(details(task_).terms.timeout), " s; worker ", exit.pid, " was ended by ", how);
+    return os::text(limit, " was ended by ", how);
+  }
+
+  bool deadline_comes_first() const noexcept {
+    return details(task_).terms.deadline <= after(task_.submitted_at, details(task_).terms.queue_timeout);
+  }
+
+  std::string deadline() const {
+    return os::text("the deadline was ", seconds(details(task_).terms.deadline - task_.submitted_at), " s after the submission");
   }
 
   std::string retries() const {

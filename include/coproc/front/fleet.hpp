@@ -75,8 +75,14 @@ public:
   /// The pidfd fired.
   COPROC_LAZY void died(std::uint64_t incarnation, time_point now) noexcept;
 
+  /// Neither the front end nor the fork server may signal it: `error` says why.
+  COPROC_LAZY void signal_refused(std::uint64_t incarnation, int error) noexcept;
+
   /// The fork server is gone and its workers with it: nobody will say how they ended, and none can be replaced.
   COPROC_LAZY void server_lost(time_point now) noexcept;
+
+  /// The fork server is gone and its workers with it; another one has taken its place and forks new ones.
+  COPROC_LAZY void server_replaced(time_point now) noexcept;
 
   // ---- draining
 
@@ -151,6 +157,9 @@ private:
 
   // -- deaths
 
+  // Workers die with their fork server, and nobody will say how.
+  COPROC_LAZY void lose_workers(time_point now) noexcept;
+
   // Drains the ring once more with the same validation, moves what was not begun, sees to a replacement.
   COPROC_LAZY void died(worker& w, time_point now) noexcept;
 
@@ -185,7 +194,7 @@ private:
   roster seats_;
   restarts restarts_;
   std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none
-  bool ending_ = false, server_gone_ = false;
+  bool ending_ = false;
 };
 
 } // namespace coproc::detail::front

@@ -46,7 +46,6 @@ COPROC_LAZY_DEF void fleet::measure(worker& w, time_point now) noexcept {
 
 COPROC_LAZY_DEF void fleet::died(worker& w, time_point now) noexcept {
   if (w.on_death(now)) {
-    if (server_gone_) w.stay_unexplained();
     bury(w, now);
   }
   for (std::size_t i = 0; i < seats_.departed().size(); ++i)
@@ -70,7 +69,8 @@ COPROC_LAZY_DEF void fleet::see_to_successor(const worker& w, time_point now) no
   if (s.worker && !(s.worker->due() || s.worker->exhausted())) return;
   if (w.exit().cause == exit_cause::idle) return;
   const bool deliberate = w.exit().cause != exit_cause::self && w.exit().cause != exit_cause::start_timeout;
-  if (w.initialized() && (deliberate || w.tasks_done() != 0)) return request(w.index);
+  const bool of_a_task = w.unfinished() != 0; // what it had not begun has been taken back
+  if (w.initialized() && (deliberate || of_a_task || w.tasks_done() != 0)) return request(w.index);
   if (w.initialized()) return restarts_.after_crash(w.index, now);
   restarts_.after_failed_start(w.index, {},
                                w.exit().cause == exit_cause::start_timeout
@@ -193,23 +193,39 @@ COPROC_LAZY_DEF void fleet::died(std::uint64_t incarnation, time_point now) noex
   if (worker* w = seats_.find(incarnation)) died(*w, now);
 }
 
+COPROC_LAZY_DEF void fleet::signal_refused(std::uint64_t incarnation, int error) noexcept {
+  if (worker* const w = seats_.find(incarnation)) w->on_signal_refused(error);
+}
+
 COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
-  server_gone_ = true;
   restarts_.end();
+  lose_workers(now);
+  restarts_.fail({}, "the fork server died, and so did the one that stood by, so no worker can be started: make a new pool",
+                 now);
+}
+
+COPROC_LAZY_DEF void fleet::server_replaced(time_point now) noexcept {
+  lose_workers(now);
+}
+
+COPROC_LAZY_DEF void fleet::lose_workers(time_point now) noexcept {
   for (unsigned i = 0; i < size(); ++i) {
     for (worker_ptr* each : {&seats_[i].successor, &seats_[i].worker}) {
       if (!*each) continue;
-      if ((*each)->status() == state::starting)
+      worker& w = **each;
+      if (w.status() == state::starting) { // nobody will say what has become of it
         effects_.retire(std::move(*each));
-      else
-        carry_out(**each, (*each)->on_server_lost(now));
+        if (restarts_.enabled()) request(i);
+        continue;
+      }
+      w.stay_unexplained();
+      carry_out(w, w.on_server_lost(now));
     }
   }
   for (std::size_t i = 0; i < seats_.departed().size();) {
     seats_.departed()[i]->stay_unexplained();
     if (!classify(i)) ++i;
   }
-  restarts_.fail({}, "the fork server died, so no worker can be started: make a new pool", now);
 }
 
 COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_point now) noexcept {

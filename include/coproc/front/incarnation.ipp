@@ -20,12 +20,15 @@ COPROC_LAZY_DEF incarnation make_incarnation(unsigned index, std::uint64_t numbe
   made.request.max_result_bytes = std::min(max_result_bytes, result_bytes);
 
   auto memory = std::make_shared<worker_memory>();
-  made.for_worker.mailbox = os::make_memfd("coproc-mailbox", shm::mailbox_bytes);
-  memory->mailbox_map = os::mapping(made.for_worker.mailbox.get(), shm::mailbox_bytes, os::access::read_write);
-  os::seal_size(made.for_worker.mailbox);
-  made.for_worker.results = os::make_memfd("coproc-results", result_bytes + view_bytes);
-  memory->results_map = os::mapping(made.for_worker.results.get(), result_bytes + view_bytes, os::access::read_only);
-  os::seal_size(made.for_worker.results);
+  const auto make = [](const char* name, std::uint64_t bytes, os::access mode, os::mapping& map) {
+    os::shared_memory m = os::make_shared_memory(name, bytes, mode);
+    map = std::move(m.map);
+    os::seal_size(m.fd);
+    return std::move(m.fd);
+  };
+  made.for_worker.mailbox = make("coproc-mailbox", shm::mailbox_bytes, os::access::read_write, memory->mailbox_map);
+  made.for_worker.results =
+      make("coproc-results", result_bytes + view_bytes, os::access::read_only, memory->results_map);
   memory->mailbox_map.keep_from_children();
   memory->results_map.keep_from_children();
 

@@ -5,6 +5,7 @@
 
 #include <coproc/config.hpp>
 #include <coproc/front/effects.hpp>
+#include <coproc/front/server_client.hpp>
 #include <coproc/front/worker.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
@@ -26,6 +27,7 @@ namespace coproc::detail::front {
 enum class event_source : std::uint64_t {
   server = 1,   ///< the fork server's socket
   server_death, ///< its pidfd
+  standby,      ///< socket and pidfd of the fork server that stands by
   timer,        ///< the pool's one timerfd
   bell,         ///< a worker's eventfd; edge-triggered and never read: a worker could clear O_NONBLOCK on it
   death,        ///< a worker's pidfd, one-shot
@@ -44,10 +46,12 @@ struct event_key {
 /// The effects of a real pool.
 COPROC_LAZY_CLASS class kernel_effects final : public effects {
 public:
-  explicit kernel_effects(os::epoll& epoll) noexcept : epoll_(epoll) {}
+  kernel_effects(os::epoll& epoll, server_client& server) noexcept : epoll_(epoll), server_(server) {}
 
   void signal(worker& w, int number) noexcept override {
-    if (w.handles().pidfd) os::send_signal(w.handles().pidfd.get(), number);
+    if (!w.handles().pidfd) return;
+    const int error = os::send_signal(w.handles().pidfd.get(), number);
+    if (error != 0 && error != ESRCH) server_.signal(w.incarnation, number); // it may have rights that this process gave up
   }
 
   void dismiss(worker& w) noexcept override { w.request_shutdown(); }
@@ -114,6 +118,7 @@ private:
   }
 
   os::epoll& epoll_;
+  server_client& server_;
 };
 
 } // namespace coproc::detail::front

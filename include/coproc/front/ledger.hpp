@@ -116,7 +116,7 @@ private:
 
   COPROC_LAZY void finish_unstartable(task_record& t) noexcept;
 
-  COPROC_LAZY static void adopt_terms(task_record& t) noexcept;
+  COPROC_LAZY static void adopt_terms(task_record& t, time_point now) noexcept;
 
   COPROC_LAZY void begin_expiry(task_record& t, time_point now) noexcept;
 

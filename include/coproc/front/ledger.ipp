@@ -25,7 +25,10 @@ COPROC_LAZY_DEF void ledger::submit(task_record& t, time_point now) noexcept {
   const bool overtakes = waiting_.empty() || t.priority > waiting_.front()->priority;
   const bool accepted = overtakes && fits(t);
   if (!accepted && !t.may_wait) return finish(t, make_error_code(errc::queue_full), nullptr);
-  if (t.special) begin_expiry(t, now);
+  if (t.special) {
+    begin_expiry(t, now);
+    if (details(t).expiry.at <= now) return finish(t, verdict::queue_timeout);
+  }
   if (accepted) return accept(t);
   t.where = place::waiting;
   waiting_.push_back(t);
@@ -101,6 +104,10 @@ COPROC_LAZY_DEF void ledger::lose(task_record& t, const worker_exit& how) noexce
     ++counters_.retried;
     t.worker = nullptr;
     cold.soft_expired = false;
+    if (cold.expiry.at == time_point::max() && cold.terms.deadline != time_point::max()) { // which may be over
+      cold.expiry.at = cold.terms.deadline;
+      expiries_.push(t);
+    }
     return put_back(t);
   }
   t.encumbered = true;
@@ -151,7 +158,7 @@ COPROC_LAZY_DEF void ledger::take_in(task_record& t, time_point now) noexcept {
 COPROC_LAZY_DEF void ledger::enter(task_record& t, time_point now) noexcept {
   t.id = ++last_id_;
   t.submitted_at = now;
-  adopt_terms(t);
+  adopt_terms(t, now);
   ++counters_.submitted;
 }
 
@@ -193,20 +200,21 @@ COPROC_LAZY_DEF void ledger::finish_unstartable(task_record& t) noexcept {
   finish(t, make_error_code(errc::worker_start_failed), failure_text_, failure_cause_);
 }
 
-COPROC_LAZY_DEF void ledger::adopt_terms(task_record& t) noexcept {
+COPROC_LAZY_DEF void ledger::adopt_terms(task_record& t, time_point now) noexcept {
   t.priority = 0;
   t.home_worker = -1;
   if (!t.special) return;
   auto& cold = details(t);
   t.priority = cold.terms.priority;
   t.home_worker = cold.terms.home;
+  cold.terms.deadline = std::min(cold.terms.deadline, after(now, cold.terms.deadline_from_submission));
   cold.retries = 0;
-  cold.soft_expired = false;
+  cold.soft_expired = cold.deadline_passed = false;
 }
 
 COPROC_LAZY_DEF void ledger::begin_expiry(task_record& t, time_point now) noexcept {
   auto& cold = details(t);
-  cold.expiry.at = after(now, cold.terms.queue_timeout);
+  cold.expiry.at = std::min(after(now, cold.terms.queue_timeout), cold.terms.deadline);
   if (cold.expiry.at != time_point::max()) expiries_.push(t);
 }
 

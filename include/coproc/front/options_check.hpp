@@ -22,6 +22,7 @@ struct resolved_options {
   std::uint32_t max_segments = shm::packed_location::max_tag; ///< of arguments, at once
   detail::worker::worker_settings worker;
   hook preload;
+  bool fork_with_threads = false;
   worker_start_observer on_worker_start;
   worker_exit_observer on_worker_exit;
 };

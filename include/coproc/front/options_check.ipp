@@ -4,10 +4,13 @@
 #include <coproc/front/options_check.hpp>
 #include <coproc/front/scramble.hpp>
 #include <coproc/os/cpu.hpp>
+#include <coproc/os/descriptors.hpp>
+#include <coproc/os/random.hpp>
 #include <coproc/os/spin.hpp>
 #include <coproc/os/text.hpp>
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <stdexcept>
 
@@ -30,6 +33,7 @@ public:
         number(o.max_warm_bytes, "pool_options::max_warm_bytes", shm::segment_pool::default_warm_bytes, 1, 1ull << 50);
     r.worker = settings(o, l);
     r.preload = o.preload;
+    r.fork_with_threads = o.dangerously_fork_with_threads;
     r.on_worker_start = o.on_worker_start;
     r.on_worker_exit = o.on_worker_exit;
     return r;
@@ -40,6 +44,8 @@ public:
     t.timeout = positive(o.timeout, "task_options::timeout");
     t.queue_timeout = positive(o.queue_timeout, "task_options::queue_timeout");
     t.soft_timeout = positive(o.soft_timeout, "task_options::soft_timeout");
+    t.deadline_from_submission = positive(o.deadline.from_submission(), "task_options::deadline");
+    t.deadline = o.deadline.at();
     if (t.soft_timeout != unlimited && t.soft_timeout >= t.timeout)
       fail("task_options::soft_timeout must be less than timeout, or it could never act");
     t.max_retries = static_cast<std::uint32_t>(
@@ -121,6 +127,21 @@ private:
     if (o.oom_score_adj < 0 || o.oom_score_adj > 1000)
       fail("pool_options::oom_score_adj is ", o.oom_score_adj, "; it must be 0 to 1000");
     w.oom_score_adj = o.oom_score_adj;
+    for (const int fd : o.inherit_descriptors)
+      if (fd < 0 || !os::is_open(fd))
+        fail("pool_options::inherit_descriptors has ", fd, ", which is no open descriptor of this process");
+    w.inherit = o.inherit_descriptors;
+    w.descendants = o.descendants;
+    w.restore_state = o.restore_state;
+    for (const environment_variable& v : o.env) {
+      if (v.name == nullptr || *v.name == '\0' || std::strchr(v.name, '=') != nullptr)
+        fail("pool_options::env has a variable with the name '", v.name == nullptr ? "" : v.name, "'");
+      w.env.emplace_back(v.name, v.value == nullptr ? std::nullopt : std::optional<std::string>(v.value));
+    }
+    w.working_directory = o.working_directory;
+    if (o.umask && *o.umask > 0777) fail("pool_options::umask is ", *o.umask, "; it must be 0 to 0777, which is 511");
+    if (o.umask) w.umask = static_cast<mode_t>(*o.umask);
+    w.seed = o.seed ? *o.seed : os::random_number();
     return w;
   }
 

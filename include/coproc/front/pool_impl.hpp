@@ -96,7 +96,11 @@ public:
   void seal_arguments(task_record& t, writer& w) override { arguments_.seal(t, w); }
   void keep(task_record& t, const std::shared_ptr<const array_memory>& memory) override { arguments_.keep(t, memory); }
 
-  void recycle(task_record& t) noexcept override { records_.recycle(t); }
+  // What a record of a forked copy holds is mapped in the original alone: leaked there on purpose, as the pool is.
+  void recycle(task_record& t) noexcept override {
+    if (is_own_process()) [[likely]]
+      records_.recycle(t);
+  }
 
   cold_part& make_cold(task_record& t) noexcept override { return make_details(t); }
 
@@ -173,6 +177,10 @@ public:
     turn_.check_soon();
   }
 
+  void drop_queued() noexcept override {
+    change([](auto& tasks, time_point now) { tasks.drop_queued(now); });
+  }
+
   std::shared_ptr<shutdown_gate> gate() override {
     expect_own_process();
     return gate_;
@@ -196,6 +204,8 @@ public:
     stop(true);
   }
 
+  void context_forked() noexcept override { end_in_copy(); }
+
   /// Destroys handlers uninvoked instead; when it returns, no thread touches the context any more. What others do with
   /// it they do within a use of the executor, or under the mutex after a look at context_is_gone() or stopped_.
   void context_shutting_down() noexcept override {
@@ -218,12 +228,41 @@ private:
   std::shared_ptr<pool_impl> shared_self() { return std::static_pointer_cast<pool_impl>(this->shared_from_this()); }
   std::weak_ptr<shutdown_listener> weak_self() { return shared_self(); }
 
+  static constexpr const char* this_is_a_copy =
+      "this process is a forked copy of the one that made the pool: make a pool of its own here";
+
   void expect_own_process() const {
     if (is_own_process()) return;
     throw pool_error(make_error_code(errc::wrong_process),
                      detail::worker::this_worker_context.mailbox != nullptr
                          ? "a task cannot use the pool it runs in: return to the front end and submit from there"
-                         : "this process is a forked copy of the one that made the pool: make a pool of its own here");
+                         : this_is_a_copy);
+  }
+
+  // The process was forked with calls outstanding, and its copy runs the loop, too. Workers, events and shared memory
+  // are the original's: a copy that looked at them would take them from it, or crash. Its calls end here. Whatever of
+  // ours a loop may invoke asks is_own_process() first.
+  [[gnu::cold, gnu::noinline]] void end_in_copy() noexcept {
+    if (is_own_process()) return;
+    const net::error_code error = make_error_code(errc::wrong_process);
+    task_list left;
+    {
+      std::lock_guard lock(mutex_);
+      if (std::exchange(ended_in_copy_, true)) return;
+      tasks_.abandon();
+      left = take_undelivered();
+      net::error_code ignored;
+      if (wait_) wait_->cancel(ignored); // not release(): before notify_fork() the reactor's epoll is the original's
+    }
+    while (task_record* t = left.pop_front()) {
+      task_details& d = make_details(*t);
+      d.error = error;
+      d.error_cause = {};
+      d.error_text = this_is_a_copy;
+      t->outcome = verdict::failed;
+      t->end(*t, ending::post);
+    }
+    if (gate_) gate_->fail(std::make_exception_ptr(pool_error(error, this_is_a_copy)));
   }
 
   struct turn_mark {
@@ -321,6 +360,7 @@ private:
   }
 
   void woken() {
+    if (!is_own_process()) return end_in_copy();
     {
       const std::lock_guard lock(mutex_);
       const auto now = clock_now();
@@ -333,6 +373,7 @@ private:
   // Rounds of drain, dispatch, complete, until there is nothing left to do; bounded, so that the loop's other handlers
   // get their turn.
   void run_turn() {
+    if (!is_own_process()) return end_in_copy();
     turn::run r(locked([this] { return turn_.begin(); }));
     const turn_scope scope({this, r.me});
     const record_store::turn_cache cache(records_);
@@ -366,6 +407,7 @@ private:
   }
 
   void go_on(turn::number me, void (pool_impl::*next)()) {
+    if (!is_own_process()) return end_in_copy();
     wake_list wakes;
     const std::lock_guard lock(mutex_);
     if (!turn_.is_held_by(me)) return lost(wakes);
@@ -379,6 +421,11 @@ private:
   }
 
   void advance(turn::run& r) {
+    if (!is_own_process()) { // a handler forked
+      end_in_copy();
+      r.next = turn::step::end;
+      return;
+    }
     wake_list wakes;
     const std::lock_guard lock(mutex_);
     if (turn_.is_held_by(r.me)) {
@@ -465,7 +512,7 @@ private:
       const auto [t, more] = turn_.claim(r.me);
       if (t == nullptr) return r.delivered(n);
       t->end(*t, stopped_.load(std::memory_order_relaxed) ? ending::post : ending::invoke);
-      if (!more) return r.delivered(n + 1);
+      if (!more || !is_own_process()) return r.delivered(n + 1);
     }
   }
 
@@ -493,6 +540,7 @@ private:
 
   // Also after stop(): a turn may have been deferred under this guard.
   void check_delivery(net::error_code called_off) {
+    if (!is_own_process()) return end_in_copy();
     {
       const std::lock_guard lock(mutex_);
       const auto answer = turn_.guard_fired(!called_off);
@@ -539,10 +587,18 @@ private:
         locked([&] { return std::pair(host_.take_start_notices(), host_.take_exit_notices()); });
     with_executor([&](const auto& ex) {
       for (const worker_start& e : starts)
-        net::post(ex, [observer = options_.on_worker_start, e]() mutable { observer(e); });
+        net::post(ex, tell_here([observer = options_.on_worker_start, e]() mutable { observer(e); }));
       for (const worker_exit& e : exits)
-        net::post(ex, [observer = options_.on_worker_exit, e]() mutable { observer(e); });
+        net::post(ex, tell_here([observer = options_.on_worker_exit, e]() mutable { observer(e); }));
     });
+  }
+
+  // Not in a forked copy of this process, which has no workers.
+  template <class Tell>
+  static auto tell_here(Tell tell) {
+    return [tell, process = os::process_mark()]() mutable {
+      if (process.is_own()) tell();
+    };
   }
 
   void tell_trace() {
@@ -598,6 +654,7 @@ private:
   turn turn_;
   std::shared_ptr<trace_sink> sink_;
   std::optional<net::steady_timer> guard_;
+  bool ended_in_copy_ = false; // this is one, and has seen to what it was copied with
   process_host host_;
   const arguments arguments_; // not under the mutex
   dispatcher tasks_;

@@ -101,6 +101,17 @@ private:
 
   COPROC_LAZY void hear_server(time_point now);
 
+  // It is dead. One that stands by takes its place; false: there is none.
+  COPROC_LAZY bool replace_server(time_point now);
+
+  COPROC_LAZY void ask_for_standby(time_point now);
+
+  COPROC_LAZY void hear_standby(time_point now);
+
+  COPROC_LAZY void watch_standby() noexcept;
+  COPROC_LAZY void unwatch_standby() noexcept;
+  COPROC_LAZY void drop_standby() noexcept;
+
   COPROC_LAZY void on_message(const server::server_message& m, os::unique_fd fd, time_point now);
 
   COPROC_LAZY void came_up(worker& w);
@@ -119,13 +130,14 @@ private:
   os::unique_fd timer_;
   time_point timer_at_ = time_point::max();
   std::shared_ptr<shm::segment_pool> segments_;
-  server_client server_;
+  server_client server_, standby_;
+  time_point standby_at_ = time_point::max(); // when one is asked for
   bool server_is_gone_ = false;
   bool server_dismissed_ = false;
   time_point server_deadline_ = time_point::max(); // when a dismissed one is killed
   int start_error_ = 0;
   std::atomic<std::uint64_t> incarnations_{0};
-  kernel_effects<> effects_{epoll_};
+  kernel_effects<> effects_{epoll_, server_};
   dispatcher& dispatcher_;
 };
 

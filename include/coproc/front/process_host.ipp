@@ -14,7 +14,7 @@ COPROC_LAZY_DEF process_host::process_host(const resolved_options& options, disp
 }
 
 COPROC_LAZY_DEF void process_host::launch() {
-  server_.launch(options_.preload, options_.worker);
+  server_.launch(options_.preload, options_.worker, options_.fork_with_threads);
   epoll_.add(server_.socket(), EPOLLIN, event_key{event_source::server, 0}.pack());
   epoll_.add(server_.pidfd(), EPOLLIN | EPOLLONESHOT, event_key{event_source::server_death, 0}.pack());
   epoll_.add(timer_.get(), EPOLLIN | EPOLLET, event_key{event_source::timer, 0}.pack());
@@ -28,6 +28,8 @@ COPROC_LAZY_DEF void process_host::launch() {
     }
   }
   await_first_workers();
+  ask_for_standby(clock_now());
+  if (standby_.await_announcement()) watch_standby();
 }
 
 COPROC_LAZY_DEF void process_host::take_events(time_point now) {
@@ -42,6 +44,7 @@ COPROC_LAZY_DEF void process_host::take_events(time_point now) {
       case event_source::death: dispatcher_.workers().died(key.incarnation, now); break;
       case event_source::server:
       case event_source::server_death: hear_server(now); break;
+      case event_source::standby: hear_standby(now); break;
       }
     }
     if (events.size() < buffer.size()) break;
@@ -53,10 +56,11 @@ COPROC_LAZY_DEF void process_host::tick(time_point now) noexcept {
   dispatcher_.tick(now);
   if (std::exchange(effects_.server_must_die, false) && !server_is_gone_)
     os::send_signal(server_.pidfd(), SIGKILL); // its death comes as an event
+  if (now >= standby_at_) ask_for_standby(now);
   if (dispatcher_.over() && !server_is_gone_) dismiss_server(now);
 }
 
-COPROC_LAZY_DEF time_point process_host::next_deadline() const noexcept { return std::min(dispatcher_.next_deadline(), server_deadline_); }
+COPROC_LAZY_DEF time_point process_host::next_deadline() const noexcept { return std::min({dispatcher_.next_deadline(), server_deadline_, standby_at_}); }
 
 COPROC_LAZY_DEF bool process_host::busy() const noexcept {
   return dispatcher_.outstanding() != 0 || (dispatcher_.over() && !server_is_gone_) ||
@@ -132,6 +136,8 @@ COPROC_LAZY_DEF void process_host::finish_end() noexcept {
 
 COPROC_LAZY_DEF void process_host::dismiss_server(time_point now) noexcept {
   if (!std::exchange(server_dismissed_, true)) {
+    standby_.dismiss();
+    standby_at_ = time_point::max();
     server_.dismiss();
     server_deadline_ = after(now, std::max<duration>(options_.limits.kill_grace, std::chrono::seconds(1)));
   } else if (now >= server_deadline_) {
@@ -149,17 +155,76 @@ COPROC_LAZY_DEF void process_host::hear_server(time_point now) {
       continue;
     }
     if (in.kind != in.end && !dead) {
-      std::array<pollfd, 1> death{{{server_.pidfd(), POLLIN, 0}}};
-      if (os::wait_readable(death, 0) <= 0) return; // alive, and nothing to say
+      if (!server_.dead()) return; // alive, and nothing to say
       dead = true; // its last words may have come in between
       continue;
     }
+    if (replace_server(now)) return;
     server_is_gone_ = true;
     server_deadline_ = time_point::max();
     epoll_.remove(server_.socket());
     server_.end(clock_now() + std::chrono::milliseconds(100)); // reaps it
     dispatcher_.workers().server_lost(now);
   }
+}
+
+COPROC_LAZY_DEF bool process_host::replace_server(time_point now) {
+  if (server_dismissed_ || !standby_.await_announcement()) return false;
+  unwatch_standby();
+  epoll_.remove(server_.socket());
+  server_.become(standby_);
+  try {
+    epoll_.add(server_.socket(), EPOLLIN, event_key{event_source::server, 0}.pack());
+    epoll_.add(server_.pidfd(), EPOLLIN | EPOLLONESHOT, event_key{event_source::server_death, 0}.pack());
+  } catch (const pool_error&) { // nobody would hear of its death
+    return false;
+  }
+  dispatcher_.workers().server_replaced(now);
+  ask_for_standby(now);
+  return true;
+}
+
+COPROC_LAZY_DEF void process_host::ask_for_standby(time_point now) {
+  constexpr std::chrono::milliseconds retry{100};
+  standby_at_ = time_point::max();
+  if (server_dismissed_ || server_is_gone_ || dispatcher_.ending()) return;
+  try {
+    if (standby_.stand_by(server_) == 0)
+      return epoll_.add(standby_.socket(), EPOLLIN, event_key{event_source::standby, 0}.pack());
+  } catch (const pool_error&) {
+    drop_standby();
+  }
+  standby_at_ = after(now, retry);
+}
+
+COPROC_LAZY_DEF void process_host::hear_standby(time_point now) {
+  constexpr std::chrono::milliseconds pause{100};
+  if (standby_.socket() < 0) return; // an event of one that is gone
+  auto in = standby_.receive();
+  if (in.kind == in.mail && in.fd) {
+    standby_.announced(in.message, std::move(in.fd));
+    return watch_standby();
+  }
+  if (in.kind == in.nothing && !standby_.dead()) return;
+  drop_standby();
+  standby_at_ = after(now, pause);
+}
+
+COPROC_LAZY_DEF void process_host::watch_standby() noexcept {
+  try {
+    epoll_.add(standby_.pidfd(), EPOLLIN | EPOLLONESHOT, event_key{event_source::standby, 0}.pack());
+  } catch (const pool_error&) { // its socket tells, too, unless a child of the application holds a copy
+  }
+}
+
+COPROC_LAZY_DEF void process_host::unwatch_standby() noexcept {
+  if (standby_.pidfd() >= 0) epoll_.remove(standby_.pidfd());
+  epoll_.remove(standby_.socket());
+}
+
+COPROC_LAZY_DEF void process_host::drop_standby() noexcept {
+  unwatch_standby();
+  standby_.end(clock_now() + std::chrono::milliseconds(100));
 }
 
 COPROC_LAZY_DEF void process_host::on_message(const server::server_message& m, os::unique_fd fd, time_point now) {
@@ -176,7 +241,8 @@ COPROC_LAZY_DEF void process_host::on_message(const server::server_message& m, o
     dispatcher_.workers().start_refused(m.incarnation, os::system_code(m.error), now);
     break;
   case server::server_event::exited: dispatcher_.workers().exited(m.incarnation, server::exit_from(m), now); break;
-  default: break; // only before the first worker
+  case server::server_event::signal_failed: dispatcher_.workers().signal_refused(m.incarnation, m.error); break;
+  default: break; // of a standby its socket tells; the rest comes before the first worker only
   }
 }
 

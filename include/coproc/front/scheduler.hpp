@@ -49,6 +49,9 @@ private:
 
   COPROC_LAZY void hand_over(worker& w, task_record& t, time_point now) noexcept;
 
+  // How long it may take, for this_worker::deadline(): what is left until its deadline, if it has one.
+  COPROC_LAZY static void tell_limit(task_record& t, time_point now) noexcept;
+
   // Those that are sent when one is not are sent: the next attempt goes on from there.
   COPROC_LAZY int send_segments(worker& w, task_record& t) noexcept;
 

@@ -84,8 +84,17 @@ COPROC_LAZY_DEF bool scheduler::issue(worker& w, task_record& t, time_point now)
 
 COPROC_LAZY_DEF void scheduler::hand_over(worker& w, task_record& t, time_point now) noexcept {
   waking_.before_ready(w);
+  if (t.special) [[unlikely]]
+    tell_limit(t, now);
   w.give(t, now);
   fleet_.issued(w, now);
+}
+
+COPROC_LAZY_DEF void scheduler::tell_limit(task_record& t, time_point now) noexcept {
+  const task_terms& terms = details(t).terms;
+  if (terms.deadline == time_point::max()) return; // the limit was told when the record was made
+  const duration left = std::max(duration(1), duration(terms.deadline - now));
+  t.call.limit_ns = static_cast<std::uint64_t>(std::min({left, terms.timeout, terms.soft_timeout}).count());
 }
 
 COPROC_LAZY_DEF int scheduler::send_segments(worker& w, task_record& t) noexcept {

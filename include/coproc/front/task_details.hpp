@@ -44,6 +44,8 @@ private:
 /// task_options as the dispatcher wants them: checked, and small.
 struct task_terms {
   duration timeout = unlimited, queue_timeout = unlimited, soft_timeout = unlimited;
+  duration deadline_from_submission = unlimited;
+  time_point deadline = time_point::max();      // from its submission on, with that
   duration kill_grace = duration::zero();       // zero: the pool's
   std::uint32_t max_retries = 0;                // what never began moves in any case
   std::int8_t priority = 0;                     // lowest_priority .. highest_priority
@@ -71,6 +73,7 @@ struct task_details final : cold_part {
   unsigned loan = no_loan;                      // for result_owner->give_back()
   net::error_code error{}, error_cause{};       // failed; the system's, if any
   bool soft_expired = false;                    // the stop token was raised at its soft_timeout
+  bool deadline_passed = false;                 // task_timeout: not its timeout but its deadline was over
   std::uint32_t retries = 0;
   shm::argument_block block;                    // arguments too large for a slot: call.location
   std::vector<std::shared_ptr<const array_memory>> arrays; // what the arguments refer to; emptied when recycled, with its capacity

@@ -186,6 +186,9 @@ public:
   /// The fork server is gone, and takes it along.
   COPROC_LAZY action on_server_lost(time_point now) noexcept;
 
+  /// Nobody may signal it: `error` says why.
+  void on_signal_refused(int error) noexcept { exit_.kill_error = error; }
+
   // ---- its replacement
 
   /// It is to be replaced once its successor is ready; works until then.
@@ -265,10 +268,6 @@ private:
   // After revocations: deadlines are those of the head, which was `before`. What is revoked has nothing begun behind
   // it, unless the worker lies.
   COPROC_LAZY void time_head_unless(const task_record* before, time_point now) noexcept;
-
-  // The initializer took some of its head's time, which begins only now; not again, and not for a worker that runs
-  // tasks and does not say that it is initialized.
-  COPROC_LAZY bool head_began_late() const noexcept;
 
   COPROC_LAZY void soft_expired(time_point now) noexcept;
   COPROC_LAZY void head_expired(action& a, time_point now) noexcept;

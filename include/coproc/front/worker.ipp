@@ -179,6 +179,7 @@ COPROC_LAZY_DEF void worker::on_exit(const worker_exit& how) noexcept {
 
 COPROC_LAZY_DEF auto worker::on_deadline(time_point now) noexcept -> action {
   action a;
+  if (!head_.since_initialized && initialized()) time_head(now); // what the initializer took does not count
   if (now >= head_.soft_deadline) soft_expired(now);
   if (now >= head_.deadline) head_expired(a, now);
   if (now >= start_deadline_) start_expired(a, now);
@@ -203,6 +204,7 @@ COPROC_LAZY_DEF void worker::state_expired(action& a, time_point now) noexcept {
   case state::killed: // uninterruptible sleep
     enter(state::quarantined, never);
     sum_up(now);
+    exit_.still_running = true;
     a.give_up = true;
     return;
   case state::dead: return stay_unexplained();
@@ -239,7 +241,6 @@ COPROC_LAZY_DEF void worker::soft_expired(time_point now) noexcept {
     head_.soft_deadline = after(now, details(*t).terms.soft_timeout);
     return;
   }
-  if (head_began_late()) return time_head(*t, now);
   details(*t).soft_expired = true;
   raise_stop(*t);
 }
@@ -264,7 +265,7 @@ COPROC_LAZY_DEF void worker::head_expired(action& a, time_point now) noexcept {
 }
 
 COPROC_LAZY_DEF void worker::time_out(action& a, task_record& running, time_point now) noexcept {
-  if (head_began_late()) return time_head(running, now);
+  if (running.special) details(running).deadline_passed = now >= details(running).terms.deadline;
   kill_running(a, running, exit_cause::timed_out, now);
 }
 
@@ -338,7 +339,7 @@ COPROC_LAZY_DEF void worker::time_head(const task_record& t, time_point now) noe
   head_.deadline = head_.soft_deadline = never;
   head_.since_initialized = initialized();
   if (!t.special || status_ != state::live) return;
-  if (details(t).terms.timeout != unlimited) head_.deadline = after(now, details(t).terms.timeout);
+  head_.deadline = std::min(after(now, details(t).terms.timeout), details(t).terms.deadline);
   if (details(t).terms.soft_timeout != unlimited) head_.soft_deadline = after(now, details(t).terms.soft_timeout);
 }
 
@@ -350,7 +351,4 @@ COPROC_LAZY_DEF void worker::time_head(time_point now) noexcept {
 COPROC_LAZY_DEF void worker::time_head_unless(const task_record* before, time_point now) noexcept {
   if (head() != before) time_head(now);
 }
-
-COPROC_LAZY_DEF bool worker::head_began_late() const noexcept { return !head_.since_initialized && initialized(); }
-
 } // namespace coproc::detail::front

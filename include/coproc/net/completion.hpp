@@ -1,16 +1,16 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one model of "a handler that waits for its completion": what it keeps alive, and where and how it is called at
-// last. The pool, channels and semaphores use it in the front end, on any thread. Layer net/.
+// A handler that waits for its completion, in the hands of whoever knows its type: what it keeps alive, and where and
+// how it is called at last. The pool uses it in the front end, on any thread. Layer net/.
 #pragma once
 
 #include <coproc/config.hpp>
 #include <coproc/net/asio.hpp>
+#include <coproc/net/executors.hpp>
 
 #include <memory>
 #include <new>
 #include <tuple>
 #include <type_traits>
-#include <typeinfo>
 #include <utility>
 #include <variant>
 
@@ -19,42 +19,6 @@ namespace coproc::detail {
 /// Who keeps the io_context running while a handler waits: the completion itself, or somebody who outlives it.
 enum class work_tracking : bool { here, elsewhere };
 
-using io_executor = net::io_context::executor_type;
-
-template <class Executor>
-using tracked_executor =
-    std::decay_t<typename net::prefer_result<Executor, net::execution::outstanding_work_t::tracked_t>::type>;
-
-/// ex.target<T>(), which on Asio 1.22 answers without asking whether the target is a T.
-template <class T>
-const T* executor_target(const net::any_io_executor& ex) noexcept {
-  return ex.target_type() == typeid(T) ? ex.target<T>() : nullptr;
-}
-
-template <class Executor>
-const io_executor* as_io_executor(const Executor& ex) noexcept {
-  if constexpr (std::is_same_v<Executor, io_executor>)
-    return &ex;
-  else if constexpr (std::is_same_v<Executor, net::any_io_executor>)
-    return executor_target<io_executor>(ex);
-  else
-    return nullptr;
-}
-
-inline net::io_context* context_of(const io_executor& ex) noexcept {
-  return std::addressof(net::query(ex, net::execution::context));
-}
-
-/// ex as the io_context executor that it is, if io_ex is one of the same context; else null. Their blocking and
-/// relationship properties are of no account: post and dispatch set their own.
-template <class Executor>
-const io_executor* common_io_executor(const Executor& ex, const net::any_io_executor& io_ex) noexcept {
-  const io_executor* mine = as_io_executor(ex);
-  if (mine == nullptr) return nullptr;
-  const io_executor* other = as_io_executor(io_ex);
-  return other != nullptr && context_of(*mine) == context_of(*other) ? mine : nullptr;
-}
-
 /// A handler that is called has no use for its slot any more.
 template <class Handler>
 void clear_slot(const Handler& handler) {
@@ -62,8 +26,8 @@ void clear_slot(const Handler& handler) {
   if (slot.is_connected()) slot.clear();
 }
 
-/// A handler with its arguments, whose types are forgotten: what is posted. So the machinery of posting is compiled once, and not
-/// for each handler.
+/// A handler with its arguments, whose types are forgotten: what is posted. So the machinery of posting is compiled
+/// once, and not for each handler.
 struct bound_call {
   /// Frees its memory, then calls the handler if told so.
   void (*end)(bound_call*, bool call);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <coproc/net/asio.hpp>
+#include <coproc/net/exception_of.hpp>
 #include <coproc/net/join.hpp>
 #include <coproc/net/operation.hpp>
 #include <coproc/net/shutdown_service.hpp>
@@ -16,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <thread>
 #include <tuple>
 #include <type_traits>
 #include <utility>
@@ -30,28 +32,48 @@ template <class R>
 class thread_task : public shutdown_listener, public std::enable_shared_from_this<thread_task<R>> {
 public:
   using result_type = R;
-  using result = std::shared_ptr<value_t<R>>; ///< null where there is an error; shared, so that the caller alone moves it on
+  /// Null where there is an error. Shared, so that the caller alone moves it on.
+  using result = std::shared_ptr<value_t<R>>;
   using signature = void(std::exception_ptr, result);
+
+  using waiter = operation<signature>;
 
   thread_task() = default;
   thread_task(const thread_task&) = delete;
   thread_task& operator=(const thread_task&) = delete;
 
-  /// Queues the call on `where`; handler gets what becomes of it.
-  template <class Executor, class Handler>
-  void start(const Executor& where, Handler handler, const net::any_io_executor& io_ex) {
-    auto slot = net::get_associated_cancellation_slot(handler);
-    waiter_ = make_operation<operation<signature>>(std::move(handler), io_ex, work_tracking::here);
+  /// Takes what start() needs, because that must not fail. \par Errors  std::bad_alloc
+  operation_memory prepare(const net::any_io_executor& io_ex) {
     registration_.join(io_ex, this->weak_from_this());
-    if (slot.is_connected())
-      slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
-        if (auto self = weak.lock()) self->cancel(type);
-      });
+    return memory_for_operation<waiter>();
+  }
+
+  /// Queues the call on `where`; handler gets what becomes of it, or what `where` threw.
+  /// \pre prepared with the same io_ex
+  template <class Executor, class Handler>
+  void start(const Executor& where, Handler handler, operation_memory memory, const net::any_io_executor& io_ex) {
+    auto slot = net::get_associated_cancellation_slot(handler);
+    auto op = make_operation<waiter>(std::move(handler), std::move(memory), io_ex, work_tracking::here);
+    if (op->is_starved()) return detail::post(std::move(op), exception_of(net::error::no_memory), result());
+    {
+      std::lock_guard lock(mutex_);
+      waiter_ = std::move(op);
+      starting_ = std::this_thread::get_id();
+    }
+    std::exception_ptr refusal;
     try {
+      if (slot.is_connected())
+        slot.assign([weak = this->weak_from_this()](net::cancellation_type type) {
+          if (auto self = weak.lock()) self->cancel(type);
+        });
       net::post(where, job(this->shared_from_this()));
     } catch (...) {
-      // No memory. An initiating function must not throw: the job's destructor has completed the call as abandoned.
+      refusal = std::current_exception();
     }
+    std::unique_lock lock(mutex_);
+    starting_ = {};
+    if (!refusal && !abandoned_) return;
+    withdraw(lock, refusal ? std::move(refusal) : exception_of(net::error::operation_aborted));
   }
 
 protected:
@@ -70,7 +92,7 @@ private:
     job(job&&) noexcept = default;
     job& operator=(job&&) = delete;
     ~job() {
-      if (task_) task_->cancel(net::cancellation_type::terminal);
+      if (task_) task_->abandon();
     }
 
     void operator()() { std::exchange(task_, nullptr)->run(); }
@@ -79,7 +101,7 @@ private:
     std::shared_ptr<thread_task> task_;
   };
 
-  void run() {
+  void run() noexcept {
     {
       std::lock_guard lock(mutex_);
       if (phase_ != phase::queued) return;
@@ -100,22 +122,36 @@ private:
   }
 
   // The strongest bit of the mask wins.
-  void cancel(net::cancellation_type type) {
+  void cancel(net::cancellation_type type) noexcept {
     using enum net::cancellation_type;
     std::unique_lock lock(mutex_);
     if (type == none || phase_ == phase::over) return;
-    const bool withdrawn = phase_ == phase::queued;
-    if (!withdrawn) {
+    if (phase_ == phase::running) {
       if ((type & (partial | terminal)) == none) return;
       stop_requested_.store(true, std::memory_order_relaxed);
       if ((type & terminal) == none) return;
+      if (waiter_) detail::post(std::move(waiter_), exception_of(net::error::operation_aborted), result());
+    } else {
+      withdraw(lock, exception_of(net::error::operation_aborted));
     }
-    if (withdrawn) phase_ = phase::over;
-    if (waiter_)
-      detail::post(std::move(waiter_), std::make_exception_ptr(net::system_error(net::error::operation_aborted)),
-                   result());
+  }
+
+  // start() looks after what happens while it runs: it knows why.
+  void abandon() noexcept {
+    std::unique_lock lock(mutex_);
+    if (starting_ == std::this_thread::get_id())
+      abandoned_ = true;
+    else
+      withdraw(lock, exception_of(net::error::operation_aborted));
+  }
+
+  // The call, if it has not begun.
+  void withdraw(std::unique_lock<std::mutex>& lock, std::exception_ptr why) noexcept {
+    if (phase_ != phase::queued) return;
+    phase_ = phase::over;
+    if (waiter_) detail::post(std::move(waiter_), std::move(why), result());
     lock.unlock();
-    if (withdrawn) drop_call();
+    drop_call();
   }
 
   void context_shutting_down() noexcept override {
@@ -126,8 +162,10 @@ private:
 
   std::optional<value_t<R>> value_; // written by the thread, read by whom it is posted to
   std::atomic<bool> stop_requested_ = false;
-  std::mutex mutex_; // guards phase_ and waiter_
+  std::mutex mutex_; // guards all below
   phase phase_ = phase::queued;
+  std::thread::id starting_; // who is within start()
+  bool abandoned_ = false;   // by `where`, within start()
   operation_ptr<operation<signature>> waiter_; // null when completed, or its context is gone
   shutdown_service::registration registration_;
 };
@@ -164,8 +202,8 @@ private:
   std::unique_ptr<std::tuple<F, A...>> call_;
 };
 
-/// `where` is an argument, moved from by the call, and not kept here: the pool need not outlive the waiting coroutine, but a strand
-/// on it could not be destroyed after it.
+/// `where` is an argument, moved from by the call, and not kept here: the pool need not outlive the waiting coroutine,
+/// but a strand on it could not be destroyed after it.
 template <class Executor, class Task>
 class thread_task_initiation {
 public:
@@ -176,8 +214,8 @@ public:
   executor_type get_executor() const noexcept { return here_; }
 
   template <class Handler>
-  void operator()(Handler handler, std::shared_ptr<Task> task, Executor where) const {
-    task->start(where, std::move(handler), here_);
+  void operator()(Handler handler, std::shared_ptr<Task> task, operation_memory memory, Executor where) const {
+    task->start(where, std::move(handler), std::move(memory), here_);
   }
 
 private:

@@ -2,7 +2,7 @@
 // Fault injection: one hook before and after every system call of the os:: table and every store to shared memory. With
 // COPROC_FAULT_POINTS undefined (the default) the hooks are empty and vanish. Any process, any thread.
 //
-// Not in the table, because they cannot fail and change nothing: clocks, getpid, sched_getcpu, sched_yield; nor is what the
+// Not in the table, because they cannot fail: clocks, getpid, sched_getcpu, sched_yield, umask; nor is what the
 // C library does for its own purposes (stdio, malloc). Short transfers exist for reads of files alone: messages are
 // whole, an eventfd takes eight bytes or none, and /proc takes a write as it is.
 #pragma once
@@ -20,12 +20,57 @@ namespace coproc::os {
 
 /// Every system call that coproc makes: the denominator of fault injection.
 enum class call : unsigned {
-  memfd_create, ftruncate, add_seals, punch_hole, map, unmap, advise,
-  eventfd, eventfd_write, epoll_create, epoll_ctl, epoll_wait, timerfd_create, timerfd_settime,
-  socketpair, sendmsg, recvmsg, poll, shutdown,
-  fork, pidfd_open, pidfd_send_signal, wait4, prctl, setpgid, close_range, sigmask, sigaction, unshare, open, read, write, dup, dup2,
-  descriptor_flags, close, kill, getppid, sleep, setrlimit, getrlimit, setaffinity, getaffinity, sysconf,
-  futex_wait, futex_wake, membarrier, exit,
+  memfd_create,
+  ftruncate,
+  add_seals,
+  punch_hole,
+  map,
+  unmap,
+  advise,
+  unlock,
+  eventfd,
+  eventfd_write,
+  epoll_create,
+  epoll_ctl,
+  epoll_wait,
+  timerfd_create,
+  timerfd_settime,
+  socketpair,
+  sendmsg,
+  recvmsg,
+  poll,
+  shutdown,
+  fork,
+  pidfd_open,
+  pidfd_send_signal,
+  wait4,
+  prctl,
+  setpgid,
+  close_range,
+  sigmask,
+  sigaction,
+  unshare,
+  open,
+  read,
+  write,
+  dup,
+  dup2,
+  descriptor_flags,
+  close,
+  kill,
+  getppid,
+  sleep,
+  setrlimit,
+  getrlimit,
+  chdir,
+  itimer, getrandom,
+  setaffinity,
+  getaffinity,
+  sysconf,
+  futex_wait,
+  futex_wake,
+  membarrier,
+  exit,
   count_
 };
 

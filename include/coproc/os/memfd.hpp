@@ -38,6 +38,11 @@ public:
       region_ = ipc::mapped_region(mappable{fd}, mode == access::read_write ? ipc::read_write : ipc::read_only, 0, bytes,
                                    nullptr, MAP_NORESERVE);
     } catch (const ipc::interprocess_exception& e) {
+      if (e.get_native_error() == EAGAIN)
+        throw_errno(
+            "mmap of shared memory: the program locks its memory (mlockall), and RLIMIT_MEMLOCK allows no more: raise "
+            "it, or lower pool_options::max_payload",
+            EAGAIN);
       throw_errno("mmap of shared memory", e.get_native_error() != 0 ? e.get_native_error() : ENOMEM);
     }
     // Payloads belong in no core dump: a crashing worker would otherwise write every touched page of them.
@@ -50,6 +55,11 @@ public:
   }
   ~mapping() {
     if (*this) invoke(call::unmap, [&] { return ipc_region().swap(region_), 0; });
+  }
+
+  /// A program that locks its memory does not lock this. Best effort.
+  void unlock() const noexcept {
+    invoke(call::unlock, [&] { return ::munlock(region_.get_address(), region_.get_size()); });
   }
 
   /// No child gets it: a fork server that is made later would hand it, writable and unsealed, to all its workers.
@@ -78,15 +88,41 @@ inline std::uint64_t file_size_limit() noexcept {
   return limit.rlim_cur;
 }
 
-/// A sparse memfd of fixed size. Throws pool_error; EFBIG where RLIMIT_FSIZE is too low.
-inline unique_fd make_memfd(const char* name, std::size_t bytes) {
+/// An empty one that may grow to `bytes`.
+inline unique_fd make_empty_memfd(const char* name, std::size_t bytes) {
   if (bytes > file_size_limit()) throw_errno("shared memory larger than RLIMIT_FSIZE allows", EFBIG);
   unique_fd fd = above_stdio(
       unique_fd(invoke(call::memfd_create, [&] { return ::memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING); })));
   if (!fd) throw_errno("memfd_create");
-  if (invoke_uninterrupted(call::ftruncate, [&] { return ::ftruncate(fd.get(), static_cast<off_t>(bytes)); }) != 0)
-    throw_errno("ftruncate of shared memory");
   return fd;
+}
+
+inline void set_size(const unique_fd& memfd, std::size_t bytes) {
+  if (invoke_uninterrupted(call::ftruncate, [&] { return ::ftruncate(memfd.get(), static_cast<off_t>(bytes)); }) != 0)
+    throw_errno("ftruncate of shared memory");
+}
+
+/// A sparse memfd of fixed size. Throws pool_error; EFBIG where RLIMIT_FSIZE is too low.
+inline unique_fd make_memfd(const char* name, std::size_t bytes) {
+  unique_fd fd = make_empty_memfd(name, bytes);
+  set_size(fd, bytes);
+  return fd;
+}
+
+struct shared_memory {
+  unique_fd fd;
+  mapping map;
+};
+
+/// The same, mapped, and address space only, also in a program that locks its memory: under mlockall(MCL_FUTURE) a
+/// new mapping is filled and locked at once. This one is made while the file is empty, and there is nothing to fill
+/// it with.
+inline shared_memory make_shared_memory(const char* name, std::size_t bytes, access mode) {
+  shared_memory m{make_empty_memfd(name, bytes), {}};
+  m.map = mapping(m.fd.get(), bytes, mode);
+  m.map.unlock();
+  set_size(m.fd, bytes);
+  return m;
 }
 
 #if !defined(F_SEAL_FUTURE_WRITE)
@@ -106,11 +142,10 @@ inline void seal_for_readers(const unique_fd& fd) {
     throw_errno("F_ADD_SEALS on shared memory");
 }
 
-/// Gives the pages of [offset, offset + bytes) back; they read as zeros afterwards. Best effort.
-inline void punch_hole(int fd, std::size_t offset, std::size_t bytes) noexcept {
-  invoke_uninterrupted(call::punch_hole, [&] {
-    return ::fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset), static_cast<off_t>(bytes));
-  });
+/// Gives the pages of shared memory that is mapped writable back, for all who map it; they read as zeros afterwards.
+/// Whole pages. Best effort.
+inline void punch_hole(std::byte* pages, std::size_t bytes) noexcept {
+  invoke_uninterrupted(call::punch_hole, [&] { return ::madvise(pages, bytes, MADV_REMOVE); });
 }
 
 } // namespace coproc::os

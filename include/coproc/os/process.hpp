@@ -3,8 +3,10 @@
 // may be reused, a pidfd never is.
 #pragma once
 
+#include <coproc/os/descriptors.hpp>
 #include <coproc/os/error.hpp>
 #include <coproc/os/fault.hpp>
+#include <coproc/os/text.hpp>
 #include <coproc/os/unique_fd.hpp>
 
 #include <algorithm>
@@ -14,10 +16,12 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <dirent.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
+#include <string>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -31,6 +35,10 @@ inline unique_fd open_pidfd(pid_t pid) noexcept {
   return above_stdio(
       unique_fd(invoke(call::pidfd_open, [&] { return static_cast<int>(::syscall(SYS_pidfd_open, pid, 0)); })));
 }
+
+/// What to say where there is none.
+inline constexpr const char* no_pidfd = "pidfd_open(2) is needed: it came with Linux 5.3, profiles of containers may "
+                                        "refuse it, and valgrind 3.19 does not know it";
 
 /// Returns 0 or errno; ESRCH: it is dead already.
 inline int send_signal(int pidfd, int signal) noexcept {
@@ -72,11 +80,39 @@ inline exit_report reap(pid_t pid) noexcept {
   return r;
 }
 
+/// Kills what a dead child has left in its process group. Only while the child is not reaped: until then nobody else
+/// can have its pid, and no other group its number.
+inline void end_group_of_dead(pid_t pid) noexcept {
+  siginfo_t info{};
+  const int found = invoke_uninterrupted(call::wait4, [&] {
+    return ::waitid(P_PID, static_cast<id_t>(pid), &info, WEXITED | WNOHANG | WNOWAIT | __WALL);
+  });
+  if (found == 0 && info.si_pid == pid) invoke(call::kill, [&] { return ::kill(-pid, SIGKILL); });
+}
+
 /// Kills and reaps a child that was just forked and has no pidfd. The one numeric kill: nobody has reaped it, so its pid
 /// cannot have been reused.
 inline void end_new_child(pid_t pid) noexcept {
   invoke(call::kill, [&] { return ::kill(pid, SIGKILL); });
   invoke_uninterrupted(call::wait4, [&] { return ::waitpid(pid, nullptr, __WALL); });
+}
+
+/// Signals a child that is not reaped, so that its pid means nobody else. 0 or errno.
+inline int signal_child(pid_t pid, int number) noexcept {
+  return invoke(call::kill, [&] { return ::kill(pid, number); }) == 0 ? 0 : errno;
+}
+
+/// Reaps a dead process if it has become a child of this one, as the orphans of others do below a subreaper or PID 1.
+inline void reap_orphan(int pidfd) noexcept {
+  siginfo_t info{};
+  invoke_uninterrupted(call::wait4, [&] { // P_PIDFD, which older libraries do not name
+    return ::syscall(SYS_waitid, 3, pidfd, &info, WEXITED | WNOHANG | __WALL, nullptr);
+  });
+}
+
+/// Makes this process the leader of a process group of its own.
+inline void lead_group() noexcept {
+  invoke(call::setpgid, [] { return ::setpgid(0, 0); });
 }
 
 inline pid_t parent() noexcept {
@@ -120,6 +156,31 @@ inline bool single_threaded() noexcept {
   return false;
 }
 
+/// Who the others are, for people: "asio (31), openblas (32)", at most eight of them. Threads are named by whoever starts
+/// them; one without a name has that of the program.
+inline std::string other_threads() {
+  std::string names;
+  DIR* const tasks = ::opendir("/proc/self/task");
+  if (tasks == nullptr) return names;
+  const std::string own = std::to_string(::syscall(SYS_gettid));
+  int named = 0;
+  while (const dirent* const entry = ::readdir(tasks)) {
+    if (entry->d_name[0] == '.' || entry->d_name == own) continue;
+    if (++named > 8) {
+      names += ", ...";
+      break;
+    }
+    char comm[32] = "?";
+    if (std::FILE* const file = std::fopen(text("/proc/self/task/", entry->d_name, "/comm").c_str(), "re")) {
+      if (std::fgets(comm, sizeof comm, file) != nullptr) comm[std::strcspn(comm, "\n")] = '\0';
+      std::fclose(file);
+    }
+    names += text(named == 1 ? "" : ", ", comm, " (", entry->d_name, ")");
+  }
+  ::closedir(tasks);
+  return names;
+}
+
 /// Blocks every signal for its lifetime, so that no inherited handler runs between fork and the child's clean-up.
 class block_signals {
 public:
@@ -142,35 +203,64 @@ inline pid_t fork() noexcept {
   return invoke(call::fork, [] { return ::fork(); });
 }
 
-/// In a new child, with all signals blocked: default dispositions, own process group (Ctrl-C reaches the front end alone),
-/// /dev/null as stdin, and as stdout and stderr where they are closed; no descriptor besides 0-2 and `keep`, which are
-/// above 2; then an empty mask.
-template <std::size_t N>
-void clean_child(const int (&keep)[N]) noexcept {
-  struct sigaction default_action {};
-  default_action.sa_handler = SIG_DFL;
-  for (int s = 1; s < _NSIG; ++s)
-    invoke(call::sigaction, [&] { return ::sigaction(s, &default_action, nullptr); }); // SIGKILL and SIGSTOP refuse
-  invoke(call::setpgid, [] { return ::setpgid(0, 0); });
-
-  int sorted[N];
-  std::copy(keep, keep + N, sorted);
-  std::sort(sorted, sorted + N);
-  unsigned next = 3;
-  for (const int each : sorted) {
-    const auto fd = static_cast<unsigned>(each);
-    if (fd > next) invoke(call::close_range, [&] { return ::close_range(next, fd - 1, 0); });
-    next = std::max(next, fd + 1);
+/// Has a meaning in a worker whatever the front end thinks of it: an error of the program, the pool's own way to end a
+/// task, and the death of a child, which would be nobody's to wait for.
+inline bool never_stays_ignored(int signal) noexcept {
+  switch (signal) {
+  case SIGILL:
+  case SIGTRAP:
+  case SIGABRT:
+  case SIGBUS:
+  case SIGFPE:
+  case SIGSEGV:
+  case SIGSYS:
+  case SIGTERM:
+  case SIGCHLD: return true;
+  default: return false;
   }
-  invoke(call::close_range, [&] { return ::close_range(next, ~0u, 0); });
+}
 
-  const auto is_open = [](int fd) {
-    return invoke(call::descriptor_flags, [&] { return ::fcntl(fd, F_GETFD); }) >= 0;
-  };
+/// In a new child: no handler is left. What was ignored stays so, but for never_stays_ignored(). SIGTTOU and SIGTTIN
+/// are ignored as well: a process group of its own is a background one, which `stty tostop` would stop when it
+/// prints.
+inline void reset_signals() noexcept {
+  for (int s = 1; s < _NSIG; ++s) {
+    struct sigaction action{}, old{};
+    action.sa_handler = s == SIGTTOU || s == SIGTTIN ? SIG_IGN : SIG_DFL;
+    // SIGKILL and SIGSTOP refuse.
+    if (invoke(call::sigaction, [&] { return ::sigaction(s, &action, &old); }) != 0) continue;
+    if (old.sa_handler != SIG_IGN || action.sa_handler == SIG_IGN || never_stays_ignored(s)) continue;
+    invoke(call::sigaction, [&] { return ::sigaction(s, &old, nullptr); });
+  }
+}
+
+/// From here on this process outlives every signal that somebody sends: all but those of the kernel for its own faults,
+/// SIGKILL and SIGSTOP. By a handler: what is ignored would stay so in the children.
+inline void outlive_stray_signals() noexcept {
+  for (int s = 1; s < _NSIG; ++s) {
+    if (s == SIGCHLD || s == SIGCONT || (s != SIGTERM && never_stays_ignored(s))) continue;
+    struct sigaction nothing {}, old {};
+    nothing.sa_handler = [](int) {};
+    nothing.sa_flags = SA_RESTART;
+    if (invoke(call::sigaction, [&] { return ::sigaction(s, nullptr, &old); }) != 0 || old.sa_handler == SIG_IGN) continue;
+    invoke(call::sigaction, [&] { return ::sigaction(s, &nothing, nullptr); }); // SIGKILL and SIGSTOP refuse
+  }
+}
+
+/// In a new child, with all signals blocked: reset_signals(), own process group (Ctrl-C reaches the front end alone),
+/// /dev/null as stdin unless 0 is kept, and as stdout and stderr where they are closed; no descriptor besides 0-2 and
+/// `keep`, which it sorts; then an empty mask. False: the descriptors could not be closed.
+inline bool clean_child(std::span<int> keep) noexcept {
+  reset_signals();
+  lead_group();
+
+  if (!close_all_but(keep)) return false;
+  const bool keeps_stdin = std::binary_search(keep.begin(), keep.end(), 0);
+
   unique_fd opened = open_file("/dev/null", O_RDWR);
   const int null = opened.get();
   for (const int standard : {0, 1, 2}) {
-    if (null < 0 || (standard != 0 && null != standard && is_open(standard))) continue;
+    if (null < 0 || ((standard != 0 || keeps_stdin) && null != standard && is_open(standard))) continue;
     if (null == standard)
       invoke(call::descriptor_flags, [&] { return ::fcntl(null, F_SETFD, 0); }); // for what a task may exec
     else
@@ -181,6 +271,7 @@ void clean_child(const int (&keep)[N]) noexcept {
   sigset_t none;
   ::sigemptyset(&none);
   invoke(call::sigmask, [&] { return ::pthread_sigmask(SIG_SETMASK, &none, nullptr); });
+  return true;
 }
 
 /// Adds to this process's oom_score_adj (at most 1000), which it inherited: when memory runs out, it is to go first.

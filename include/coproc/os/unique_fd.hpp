@@ -36,9 +36,9 @@ private:
   int fd_ = -1;
 };
 
-/// A copy of fd, above 2; empty, with errno, where none can be made.
-inline unique_fd duplicate(int fd) noexcept {
-  return unique_fd(invoke(call::dup, [&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, 3); }));
+/// A copy of fd at `least` or above; empty, with errno, where none can be made.
+inline unique_fd duplicate(int fd, int least = 3) noexcept {
+  return unique_fd(invoke(call::dup, [&] { return ::fcntl(fd, F_DUPFD_CLOEXEC, least); }));
 }
 
 /// fd, or a copy of it above 2: where the application has closed stdin, stdout or stderr, a new descriptor takes that

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: BSL-1.0
 // The fork server: a single-threaded process, forked once from a single-threaded front end, that forks all workers, respawned
-// ones too, reaps them and reports how they ended. It ends with the front end, and its workers with it.
+// ones too, reaps them and reports how they ended. It ends with the front end, and its workers with it. A copy of it stands
+// by: a fork server without workers, forked before any was there, which serves the front end when the first one has died.
 //
 // fork_server is the logic (requests, deaths and the end in; spawning, reaping and messages out through fork_server_effects);
 // fork_server_main below is the process around it: poll, sockets, pidfds.
 #pragma once
 
 #include <coproc/config.hpp>
+#include <coproc/os/streams.hpp>
 #include <coproc/server/messages.hpp>
 #include <coproc/worker/process.hpp>
 
 #include <algorithm>
 #include <deque>
+#include <string>
 #include <vector>
 
 namespace coproc::detail::server {
@@ -27,6 +30,10 @@ class fork_server_effects {
 public:
   virtual spawned spawn(const worker::start_request& request, worker::worker_descriptors fds) = 0;
   virtual os::exit_report reap(pid_t pid) noexcept = 0;
+  /// Forks this process. In the copy, where pid is 0, `socket` replaces the one that messages are sent on, and pidfd is
+  /// the copy's own.
+  virtual spawned fork_copy(os::unique_fd socket) = 0;
+  virtual int signal(pid_t pid, int pidfd, int number) noexcept = 0; ///< 0 or errno; `pid` is not reaped
   virtual int send(const server_message& m, int fd) noexcept = 0; ///< 0, or errno; EAGAIN: later
 
 protected:
@@ -37,7 +44,7 @@ class fork_server {
 public:
   struct child {
     pid_t pid;
-    std::uint64_t incarnation;
+    std::uint64_t incarnation; ///< 0: the copy that stands by
     os::unique_fd pidfd;
   };
 
@@ -47,6 +54,11 @@ public:
 
   /// A START that cannot be followed.
   COPROC_LAZY void refuse(const worker::start_request& request, int error);
+
+  /// Returns twice, as fork() does: the copy has no workers, and has told the front end that it is ready.
+  COPROC_LAZY void on_stand_by(os::unique_fd socket);
+
+  COPROC_LAZY void on_signal(std::uint64_t incarnation, int number);
 
   /// The child's pidfd has fired. EXITED follows STARTED because the outbox keeps order.
   COPROC_LAZY void on_dead(pid_t pid);
@@ -81,6 +93,7 @@ struct fork_server_config {
   os::unique_fd front_end;      ///< pidfd: EOF alone would not tell, a child of the application may hold the socket
   hook preload;
   worker::worker_settings worker;
+  bool fork_with_threads = false; ///< preload may have started some
 };
 
 /// The real ones.
@@ -90,7 +103,7 @@ public:
 
   spawned spawn(const worker::start_request& request, worker::worker_descriptors fds) override {
     spawned s;
-    std::fflush(stdout); // or each worker would print what preload left in the buffer
+    os::flush_all_streams(); // or each worker would print what preload left in the buffers
     {
       os::block_signals blocked;
       s.pid = os::fork();
@@ -109,7 +122,40 @@ public:
     return s;
   }
 
-  os::exit_report reap(pid_t pid) noexcept override { return os::reap(pid); }
+  os::exit_report reap(pid_t pid) noexcept override {
+    if (config_.worker.descendants == on_worker_end::kill) os::end_group_of_dead(pid);
+    return os::reap(pid);
+  }
+
+  spawned fork_copy(os::unique_fd socket) override {
+    spawned s;
+    os::flush_all_streams();
+    {
+      os::block_signals blocked;
+      s.pid = os::fork();
+    }
+    if (s.pid < 0) s.error = errno;
+    if (s.pid != 0) {
+      if (s.error == 0 && !(s.pidfd = os::open_pidfd(s.pid))) {
+        s.error = errno;
+        os::end_new_child(s.pid);
+      }
+      return s;
+    }
+    server_ = ::getpid();
+    os::set_name("coproc-standby");
+    os::lead_group();
+    config_.socket = std::move(socket);
+    s.pidfd = os::open_pidfd(server_);
+    if (!s.pidfd) os::exit_now(1); // the end of its socket tells
+    return s;
+  }
+
+  // Where pidfd_send_signal is refused to this process, too, a filter may still let kill() pass.
+  int signal(pid_t pid, int pidfd, int number) noexcept override {
+    if (os::send_signal(pidfd, number) == 0) return 0;
+    return os::signal_child(pid, number);
+  }
 
   int send(const server_message& m, int fd) noexcept override {
     return os::send_message(config_.socket.get(), os::bytes_of(m), fd >= 0 ? std::span<const int>(&fd, 1) : std::span<const int>());

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the fork server tells the front end, of itself and of its children. What it is told are start_requests, of
-// worker/orders.hpp. Fixed-size structs in one host's byte order; sender and receiver are forks of one image.
+// What the front end and the fork server say to each other. Fixed-size structs in one host's byte order; sender and
+// receiver are forks of one image.
 #pragma once
 
 #include <coproc/error.hpp>
+#include <coproc/worker/orders.hpp>
 
 #include <csignal>
 #include <cstddef>
@@ -15,12 +16,27 @@
 
 namespace coproc::detail::server {
 
+enum class server_order : std::uint32_t {
+  start = 1, ///< fork a worker; with its four descriptors
+  stand_by,  ///< fork a copy of yourself that serves the one descriptor that comes with this
+  signal,    ///< send `signal` to the worker, for the front end may not
+};
+
+/// Front end -> fork server.
+struct server_request {
+  server_order order{};
+  std::int32_t signal = 0;
+  worker::start_request worker{}; ///< signal: of which the incarnation counts
+};
+
 enum class server_event : std::uint32_t {
-  ready = 1,       ///< once, after preload
-  preload_failed,  ///< once, instead of ready; text says why, or error
+  ready = 1,       ///< once: after preload; of a copy, with one descriptor: its pidfd
+  set_up_failed,   ///< once, instead of ready; text says why
   started,         ///< with one descriptor: the pidfd
   start_failed,    ///< error says why
   exited,          ///< always after started
+  stand_by_failed, ///< error says why
+  signal_failed,   ///< error says why
 };
 
 /// Fork server -> front end.
@@ -36,7 +52,7 @@ struct server_message {
   char text[192] = {};
 };
 
-static_assert(std::is_trivially_copyable_v<server_message>);
+static_assert(std::is_trivially_copyable_v<server_request> && std::is_trivially_copyable_v<server_message>);
 
 inline worker_exit exit_from(const server_message& m) noexcept {
   worker_exit e;

@@ -23,8 +23,8 @@ public:
   static constexpr std::size_t warm_bytes = std::size_t{80} << 20;
 
   /// Borrows the mapping; `freed` is the front end's count of results given back.
-  basic_result_space(std::byte* base, std::size_t bytes, int fd, const Word& freed) noexcept
-      : base_(base), bytes_(bytes), fd_(fd), freed_(&freed) {}
+  basic_result_space(std::byte* base, std::size_t bytes, const Word& freed) noexcept
+      : base_(base), bytes_(bytes), freed_(&freed) {}
 
   /// The result that is being written: [begin(), begin() + capacity()).
   std::byte* begin() const noexcept { return base_ + begin_; }
@@ -70,7 +70,7 @@ public:
   void trim() noexcept {
     collect();
     if (!live_.empty() || high_water_ <= warm_bytes) return;
-    os::punch_hole(fd_, 0, bytes_);
+    os::punch_hole(base_, bytes_);
     high_water_ = 0;
   }
 
@@ -100,7 +100,6 @@ private:
 
   std::byte* base_;
   std::size_t bytes_;
-  int fd_;
   const Word* freed_;
   std::uint64_t collected_ = 0;
   std::deque<region> live_; // oldest first

@@ -33,8 +33,8 @@ public:
   std::uint32_t id() const noexcept { return id_; }
   /// Which segment of its pool this is. No other one ever has this number.
   std::uint64_t serial() const noexcept { return serial_; }
-  int fd() const noexcept { return fd_.get(); }
-  std::size_t bytes() const noexcept { return map_.size(); }
+  int fd() const noexcept { return memory_.fd.get(); }
+  std::size_t bytes() const noexcept { return memory_.map.size(); }
 
 private:
   friend class segment_pool;
@@ -45,8 +45,7 @@ private:
   std::uint32_t id_;
   std::uint64_t serial_;
   std::size_t block_bytes_;
-  os::unique_fd fd_;
-  os::mapping map_;
+  os::shared_memory memory_;
   std::vector<std::uint32_t> free_;  // last in, first out
   std::vector<std::size_t> touched_; // per block: bytes that cost memory
   std::size_t touched_bytes_ = 0;
@@ -75,7 +74,7 @@ public:
   explicit operator bool() const noexcept { return segment_ != nullptr; }
   const segment_pool* pool() const noexcept { return pool_.get(); }
   const segment& owner() const noexcept { return *segment_; }
-  std::byte* data() const noexcept { return segment_->map_.data() + offset(); }
+  std::byte* data() const noexcept { return segment_->memory_.map.data() + offset(); }
   std::size_t capacity() const noexcept { return segment_->block_bytes_; }
   std::size_t offset() const noexcept { return index_ * segment_->block_bytes_; }
   /// How far the block was written: decides how much memory it is taken to cost.

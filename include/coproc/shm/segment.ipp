@@ -13,10 +13,10 @@ namespace coproc::shm {
 
 COPROC_LAZY_DEF segment::segment(std::uint32_t id, std::uint64_t serial, std::size_t block_bytes, std::size_t blocks)
     : id_(id), serial_(serial), block_bytes_(block_bytes),
-      fd_(os::make_memfd("coproc-arguments", block_bytes * blocks)),
-      map_(fd_.get(), block_bytes * blocks, os::access::read_write), free_(blocks), touched_(blocks) {
-  os::seal_for_readers(fd_);
-  map_.keep_from_children();
+      memory_(os::make_shared_memory("coproc-arguments", block_bytes * blocks, os::access::read_write)), free_(blocks),
+      touched_(blocks) {
+  os::seal_for_readers(memory_.fd);
+  memory_.map.keep_from_children();
   for (std::size_t i = 0; i != blocks; ++i) free_[i] = static_cast<std::uint32_t>(blocks - 1 - i); // 0 goes first
 }
 

@@ -21,7 +21,16 @@ constexpr std::uint64_t sleep_tag(std::uint32_t epoch) noexcept { return std::ui
 
 /// The full fence of both Dekker pairs. ThreadSanitizer does not model fences (and g++ warns that it does not), but it
 /// needs none to see the release/acquire pairs that carry the data.
-inline void full_fence() noexcept { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void full_fence() noexcept {
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wtsan"
+#endif
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+#if defined(__SANITIZE_THREAD__) && !defined(__clang__)
+#pragma GCC diagnostic pop
+#endif
+}
 
 // ---- worker ----
 

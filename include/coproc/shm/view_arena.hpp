@@ -26,8 +26,8 @@ public:
   static constexpr std::size_t max_regions = 1024, alignment = 64;
 
   /// Borrows the mapping of [file_offset, file_offset + bytes) of the result file, and the front end's word on loans.
-  basic_view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, int fd, const Flags& returned) noexcept
-      : base_(base), bytes_(bytes), file_offset_(file_offset), fd_(fd), returned_(returned) {}
+  basic_view_arena(std::byte* base, std::size_t bytes, std::uint64_t file_offset, const Flags& returned) noexcept
+      : base_(base), bytes_(bytes), file_offset_(file_offset), returned_(returned) {}
 
   basic_view_arena(const basic_view_arena&) = delete;
   basic_view_arena& operator=(const basic_view_arena&) = delete;
@@ -156,13 +156,12 @@ private:
   void punch(std::size_t begin, std::size_t end) const noexcept {
     begin = (begin + page - 1) / page * page;
     end = end == high_water_ ? (end + page - 1) / page * page : end / page * page;
-    if (begin < end) os::punch_hole(fd_, file_offset_ + begin, end - begin);
+    if (begin < end) os::punch_hole(base_ + begin, end - begin);
   }
 
   std::byte* base_;
   std::size_t bytes_;
   std::uint64_t file_offset_;
-  int fd_;
   const Flags& returned_;
   std::mutex mutex_;
   std::vector<region> regions_;                         // by place

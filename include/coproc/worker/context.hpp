@@ -37,6 +37,7 @@ protected:
 struct worker_context {
   const shm::mailbox* mailbox = nullptr; ///< null: this process is no worker
   unsigned index = 0;
+  std::uint64_t seed = 0;
   result_memory* views = nullptr;        ///< null: none
   std::atomic<std::uint64_t> running{0}; ///< 1 + seq of the task that runs; 0: none. Relaxed: threads of tasks may ask
   std::chrono::steady_clock::time_point deadline = std::chrono::steady_clock::time_point::max(); ///< of the task

@@ -11,6 +11,7 @@
 #include <coproc/options.hpp>
 #include <coproc/os/cache.hpp>
 #include <coproc/os/first_look.hpp>
+#include <coproc/os/float_modes.hpp>
 #include <coproc/os/fork_generation.hpp>
 #include <coproc/os/spin.hpp>
 #include <coproc/shm/result_file.hpp>
@@ -31,6 +32,7 @@ public:
   virtual void read_orders(std::uint64_t sent) = 0;                        ///< catches up with the control socket
   virtual void leave() noexcept = 0;                                       ///< ends this process: it is a copy of the worker
   virtual void before_sleep() noexcept = 0;                                ///< flushes what should not lie around
+  virtual void after_task() noexcept = 0;                                  ///< only where the loop is told to restore
 
 protected:
   ~environment() = default;
@@ -40,9 +42,10 @@ COPROC_LAZY_CLASS class worker_loop final : far_memory {
 public:
   worker_loop(shm::mailbox& m, shm::result_space results, std::uint64_t max_result_bytes, worker_context& context,
               environment& around, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds idle_limit = unlimited,
-              std::chrono::nanoseconds busy_poll = {})
-      : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context), environment_(around),
-        spin_(spin_for), idle_limit_(idle_limit), busy_poll_(std::min(busy_poll, idle_limit)) {}
+              std::chrono::nanoseconds busy_poll = {}, bool restore = false)
+      : m_(m), results_(std::move(results)), max_result_bytes_(max_result_bytes), context_(context),
+        environment_(around), spin_(spin_for), idle_limit_(idle_limit), busy_poll_(std::min(busy_poll, idle_limit)),
+        restore_(restore) {}
 
   /// Returns when the ring is empty and the front end asked for the end, or nothing came for idle_limit. A task that is
   /// published in that very moment stays READY, and moves to another worker when the front end sees this one dead.
@@ -84,7 +87,9 @@ private:
     // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
     writer result(s.bytes, shm::inline_bytes, &grow, this, this);
     auto outcome = run_entry(entry, arguments, result);
+    modes_.restore();
     if (!process_.is_own()) environment_.leave(); // a child that the task forked
+    if (restore_) environment_.after_task();
     // A limit smaller than a slot: grow() was never asked. An exception may fill the slot all the same.
     if (outcome == outcome::value && result.size() > max_result_bytes_) outcome = refuse(result);
     result_memory* const views = context_.views;
@@ -261,10 +266,12 @@ private:
   os::first_look first_look_;
   std::chrono::nanoseconds idle_limit_, busy_poll_;
   os::process_mark process_;
+  os::float_modes modes_; // as the initializer left them
   std::uint64_t cursor_ = 0, last_rung_ = 0;
   std::uint32_t published_cpu_ = 0;
   unsigned until_timed_ = 0; // tasks
   bool in_file_ = false;
+  const bool restore_;
 };
 
 } // namespace coproc::detail::worker

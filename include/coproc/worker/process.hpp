@@ -8,14 +8,24 @@
 #include <coproc/os/cpu.hpp>
 #include <coproc/os/epoll.hpp>
 #include <coproc/os/process.hpp>
+#include <coproc/os/process_state.hpp>
 #include <coproc/os/socket.hpp>
+#include <coproc/os/streams.hpp>
 #include <coproc/worker/loop.hpp>
 #include <coproc/worker/orders.hpp>
+#include <coproc/worker/stray_signals.hpp>
 #include <coproc/worker/views.hpp>
 
+#include <array>
 #include <cstdio>
 #include <new>
+#include <optional>
+#include <span>
+#include <string>
+#include <sys/stat.h>
 #include <unordered_map>
+#include <utility>
+#include <vector>
 
 namespace coproc::detail::worker {
 
@@ -32,16 +42,39 @@ struct worker_settings {
   worker_limits limits;
   affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;
+  pid_t front_end = 0;
+  on_worker_end descendants = on_worker_end::kill;
+  descriptor_list inherit;
+  int first_descriptor = 3; ///< the pool's descriptors in workers have this number or a higher one: see using.md
+  std::vector<std::pair<std::string, std::optional<std::string>>> env; ///< empty value: to be removed
+  std::string working_directory;                                       ///< empty: that of the front end
+  std::optional<mode_t> umask;
+  bool restore_state = false;       ///< after each task
+  std::uint64_t seed = 0;           ///< of the pool
+  std::optional<rlimit> open_files; ///< the limit of the front end, if the fork server had to raise its own
 };
 
+inline constexpr const char* cannot_close = "the descriptors of the program cannot be closed: close_range(2) is "
+                                            "refused, and there is no /proc/self/fd; allow either";
+
+/// As os::clean_child: those that the pool itself needs, and those that all may have, stay.
+COPROC_LAZY bool clean_child(const descriptor_list& inherit, std::initializer_list<int> own) noexcept {
+  std::array<int, descriptor_list::max_size + 4> keep;
+  auto end = std::copy(inherit.begin(), inherit.end(), keep.begin());
+  end = std::copy(own.begin(), own.end(), end);
+  return os::clean_child({keep.begin(), end});
+}
+
 /// Exit codes of a worker that ended by itself, besides 0; documented in docs/errors.md.
-inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71;
+inline constexpr int exit_initializer_failed = 70, exit_set_up_failed = 71, exit_leaked = 72;
 
 /// The real one: doorbell and argument segments.
 COPROC_LAZY_CLASS class worker_environment final : public environment {
 public:
-  worker_environment(os::unique_fd control, os::unique_fd eventfd) noexcept
-      : control_(std::move(control)), eventfd_(std::move(eventfd)) {}
+  worker_environment(os::unique_fd control, os::unique_fd eventfd, const worker_settings& settings)
+      : control_(std::move(control)), eventfd_(std::move(eventfd)) {
+    if (settings.restore_state) state_.emplace(settings.first_descriptor);
+  }
 
   // A task that closed the descriptor has made this worker mute: its death, at least, is heard.
   void ring() noexcept override {
@@ -59,7 +92,11 @@ public:
 
   void leave() noexcept override { os::exit_now(0); }
 
-  void before_sleep() noexcept override { std::fflush(stdout); }
+  void before_sleep() noexcept override { os::flush_standard_streams(); }
+
+  void after_task() noexcept override {
+    if (state_) state_->restore();
+  }
 
 private:
   void read_order() {
@@ -85,9 +122,13 @@ private:
   }
 
   os::unique_fd control_, eventfd_;
+  std::optional<os::process_state> state_; // as the initializer left it
   std::unordered_map<std::uint32_t, os::mapping> segments_;
   std::uint64_t received_ = 0;
 };
+
+/// Environment, working directory and umask of this process and its children. Throws pool_error.
+COPROC_LAZY void enter_surroundings(const worker_settings& settings);
 
 /// Runs in the child, all signals still blocked. Does not return.
 COPROC_LAZY void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
