@@ -102,7 +102,7 @@ enum class exit_cause : std::uint8_t {
   stalled,       ///< coproc killed it: it did not begin its next task in that task's timeout (stopped, or starved)
   start_timeout, ///< coproc killed it: it was not initialized within pool_options::start_timeout
   shutdown,      ///< the pool was shut down or destroyed
-  recycled,      ///< max_tasks_per_child or recycle_workers()
+  recycled,      ///< max_tasks_per_child, recycle_workers(), or resize() to fewer
   memory_limit,  ///< max_memory_per_child
   idle,          ///< it had nothing to do for pool_options::idle_timeout
 };

@@ -312,7 +312,8 @@ struct task_options {
   retry retry_on = retry::if_not_started;
   /// -10..10; tasks of higher priority are begun first, also when they came later.
   int priority = 0;
-  /// Tasks with the same key run in the same worker, while that lives: in worker `key mod max_workers`, scrambled.
+  /// Tasks with the same key run in the same worker, while that lives: in worker `key mod max_workers`, scrambled;
+  /// after a resize() with the new number.
   std::optional<std::uint64_t> worker_key = {};
   /// What terminal cancellation does once the task runs.
   on_cancel cancel = on_cancel::kill;

@@ -89,8 +89,8 @@ concept process_bridge = std::convertible_to<P, pool_ref>;
 ///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
 ///                shutdown() first lets tasks finish.
 /// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
-///                inside its own tasks, every call and every shutdown completes with errc::wrong_process, stats() throws that,
-///                and whatever else returns nothing does nothing. There, too, completions run on the handler's executor, or
+///                inside its own tasks, every call and every shutdown completes with errc::wrong_process, stats() and resize()
+///                throw that, and whatever else returns nothing does nothing. There, too, completions run on the handler's executor, or
 ///                on the copy of the pool's
 class process_pool {
 public:
@@ -167,6 +167,19 @@ public:
   /// Replaces all workers, one after the other, each when its successor is ready: no task is lost, and there are never
   /// fewer workers. Returns at once; keeps run() going until it is done.
   void recycle_workers() noexcept { engine_->recycle_workers(); }
+
+  /// From now on the pool has so many workers: counts, defaults and ranges are those of pool_options; max_queue stays.
+  /// Workers up to min_workers are started at once, others on demand. Those beyond max_workers finish the task that they
+  /// run and end in an orderly way, finalizer included (exit_cause::recycled); tasks that they have not begun move. No
+  /// task is lost or run twice. A task_options::worker_key belongs to worker `key mod max_workers` of the new number,
+  /// also of tasks that wait. What runs goes on: two tasks of one key may run at once where the key has moved.
+  /// With an idle_timeout, idle workers that need not be kept any more end at once.
+  /// Returns at once, and may be called as often as wanted; keeps run() going until all are there, or gone. While a
+  /// shutdown drains it does the same; after that, nothing.
+  /// \par Errors   std::invalid_argument names the argument; pool_error(wrong_process); std::bad_alloc. Nothing has
+  ///              happened then. Starts that fail are tried again: see pool_options::max_start_failures
+  /// \par Threads  any, also inside a handler
+  void resize(count min_workers, count max_workers) { engine_->resize(min_workers, max_workers); }
 
   /// A snapshot. \par Threads  any; takes some microseconds per worker
   pool_stats stats() const { return engine_->stats(); }

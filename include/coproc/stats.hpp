@@ -78,7 +78,7 @@ enum class worker_state : std::uint8_t {
 
 /// A snapshot of one worker process.
 struct worker_stats {
-  unsigned index = 0;              ///< 0 to max_workers - 1
+  unsigned index = 0;              ///< 0 to max_workers - 1; more while it leaves after a resize()
   pid_t pid = 0;                   ///< 0: not forked yet
   worker_state state{};            ///< what it is doing
   std::chrono::nanoseconds age{};  ///< since it was made
@@ -116,6 +116,8 @@ struct pool_stats {
   std::vector<worker_stats> workers; ///< each process that may be alive
   histogram wait_time;               ///< from submission to the head of a worker's ring
   histogram run_time; ///< from there to the result; tasks that end between two looks share that time evenly
+  unsigned min_workers = 0; ///< as pool_options or the last resize() has said
+  unsigned max_workers = 0; ///< the same
 };
 
 } // namespace coproc

@@ -61,6 +61,7 @@ public:
   const void* memory_owner() const noexcept override { return nullptr; }
   void close() noexcept override {}
   void recycle_workers() noexcept override {}
+  void resize(count, count) override {}
   void terminate(int) noexcept override {}
   std::shared_ptr<detail::shutdown_gate> gate() override { unexpected(); }
   void shut_down(duration) override { unexpected(); }

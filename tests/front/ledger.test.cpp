@@ -109,7 +109,7 @@ TEST_CASE("a task that comes back keeps its place") {
 TEST_CASE("a task with a home is for that worker alone, in its turn") {
   ledger_bench b({.max_workers = 2, .max_queue = 10});
   auto& at_home = b.task();
-  details(at_home).terms.home = 1;
+  details(at_home).terms.key = 1;
   b.submit(at_home);
   auto& any = b.submit();
   CHECK(b.books.any_homebound());

@@ -221,9 +221,9 @@ TEST_CASE("a cancelled task is not run again") {
 TEST_CASE("tasks with a key run in their own worker, wait for it, and nobody else takes them") {
   pool_bench b({.max_workers = 2});
   const auto first = b.live_worker(0);
-  const auto submit = [&](std::uint64_t name, std::int16_t home) {
+  const auto submit = [&](std::uint64_t name, std::uint64_t home) {
     auto& t = b.task(name);
-    make_details(t).terms.home = home;
+    make_details(t).terms.key = home;
     b.submit(t);
   };
   submit(1, 1); // its worker is not there yet

@@ -15,7 +15,9 @@ using coproc::pool_options;
 using coproc::task_options;
 using coproc::unlimited;
 using coproc::detail::front::dispatcher_limits;
+using coproc::detail::front::pool_size;
 using coproc::detail::front::resolve;
+using coproc::detail::front::resolve_size;
 using std::chrono::nanoseconds;
 
 namespace {
@@ -44,7 +46,7 @@ std::string refusal_of(const pool_options& o) {
   return refusal([&] { resolve(o); });
 }
 std::string refusal_of(const task_options& o) {
-  return refusal([&] { resolve(o, 4); });
+  return refusal([&] { resolve(o); });
 }
 
 /// What resolve makes of `o`.
@@ -217,21 +219,37 @@ TEST_CASE("retries are refused for tasks that are not idempotent, with the way o
   const std::string text = refusal_of(task_options{.max_retries = 3});
   CHECK(text.find("task_options::max_retries is 3") != std::string::npos);
   CHECK(text.find("retry::idempotent") != std::string::npos);
-  CHECK(resolve(task_options{.max_retries = 3, .retry_on = coproc::retry::idempotent}, 4).max_retries == 3);
-  CHECK(resolve(task_options{.retry_on = coproc::retry::idempotent}, 4).max_retries == 0);
+  CHECK(resolve(task_options{.max_retries = 3, .retry_on = coproc::retry::idempotent}).max_retries == 3);
+  CHECK(resolve(task_options{.retry_on = coproc::retry::idempotent}).max_retries == 0);
 }
 
 TEST_CASE("every key has a worker, the same each time, and neighbouring keys spread") {
   std::vector<int> tasks(7);
   for (std::uint64_t key = 0; key < 7000; ++key) {
-    const auto home = resolve(task_options{.worker_key = key}, 7).home;
-    REQUIRE(home >= 0);
-    REQUIRE(home < 7);
-    CHECK(home == resolve(task_options{.worker_key = key}, 7).home);
-    ++tasks[static_cast<std::size_t>(home)];
+    const auto scrambled = resolve(task_options{.worker_key = key}).key;
+    REQUIRE(scrambled.has_value());
+    CHECK(scrambled == resolve(task_options{.worker_key = key}).key);
+    ++tasks[static_cast<std::size_t>(*scrambled % 7)];
   }
   for (const int n : tasks) CHECK(n > 800);
-  CHECK(resolve(task_options{.worker_key = 0}, 1).home == 0);
-  CHECK(resolve(task_options{.worker_key = ~0ull}, 1024).home >= 0);
-  CHECK(resolve(task_options{}, 4).home == -1);
+  CHECK_FALSE(resolve(task_options{}).key.has_value());
+}
+
+TEST_CASE("a new size has the defaults and ranges of the options, and names the argument that is wrong") {
+  const dispatcher_limits l = limits_of({.max_workers = 2, .max_queue = 100});
+  const auto size = [&](count min, count max) {
+    const pool_size s = resolve_size(min, max, l);
+    return std::pair(s.min_workers, s.max_workers);
+  };
+  CHECK(size(1, 3) == std::pair(1u, 3u));
+  CHECK(size(0, 3) == std::pair(3u, 3u));
+  CHECK(size(0, 100) == std::pair(100u, 100u));
+  CHECK(size(1, 0).second == std::min(l.usable_cpus, 1024u));
+  const auto text = [&](count min, count max) { return refusal([&] { size(min, max); }); };
+  CHECK(text(-1, 4).find("process_pool::resize: min_workers is negative (-1)") != std::string::npos);
+  CHECK(text(1, -4).find("process_pool::resize: max_workers is negative (-4)") != std::string::npos);
+  CHECK(text(1, 1025).find("process_pool::resize: max_workers is 1025; it must be 1 to 1024") != std::string::npos);
+  CHECK(text(5, 4).find("process_pool::resize: min_workers is 5, more than max_workers (4)") != std::string::npos);
+  CHECK(text(1, 101).find("process_pool::resize: max_workers is 101, more than pool_options::max_queue (100)") !=
+        std::string::npos);
 }

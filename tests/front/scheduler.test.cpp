@@ -140,7 +140,7 @@ TEST_CASE("tasks that must run in one worker do not keep others waiting for it")
   for (std::uint64_t i = 0; i != shm::ring_slots; ++i) {
     auto& t = b.task(i);
     t.special = true;
-    make_details(t).terms.home = 0;
+    make_details(t).terms.key = 0;
     b.submit(t);
   }
   REQUIRE(b.record(home).homebound() == shm::ring_slots);
@@ -411,7 +411,7 @@ TEST_CASE("what takes more than a slot and a look is not submitted quickly") {
   }
   SECTION("tasks with a worker of their own may have come first") {
     front::task_record& t = b.task(2);
-    make_details(t).terms.home = 1; // nobody sits there yet
+    make_details(t).terms.key = 1; // nobody sits there yet
     b.submit(t);
     CHECK(!submit_quickly(b, 3));
   }
@@ -464,7 +464,7 @@ TEST_CASE("tasks with a worker of their own that a pump publishes count for the 
   for (std::uint64_t i = 100; i != 103; ++i) b.submit(i);
   for (std::uint64_t i = 200; i != 250; ++i) {
     front::task_record& t = b.task(i);
-    make_details(t).terms.home = 0;
+    make_details(t).terms.key = 0;
     b.submit(t);
   }
   while (b.worker(w).run_one()) {

@@ -27,7 +27,7 @@ TEST_CASE("in every simulated world each task completes once, by the rules, and 
   const std::uint64_t only = number_from_environment("COPROC_SEED", 0);
   const std::uint64_t seeds = only != 0 ? 1 : number_from_environment("COPROC_SEEDS", sanitized ? 1'000 : 10'000);
   const std::uint64_t first = number_from_environment("COPROC_FIRST_SEED", 1);
-  std::uint64_t completions = 0, deaths = 0, steps = 0, quick = 0, silent_sleeps = 0, caught_early = 0;
+  std::uint64_t completions = 0, deaths = 0, steps = 0, quick = 0, silent_sleeps = 0, caught_early = 0, resizes = 0;
   std::array<std::uint64_t, 7> outcomes{};
   for (std::uint64_t i = 0; i != seeds; ++i) {
     const std::uint64_t seed = only != 0 ? only : first + i;
@@ -40,6 +40,7 @@ TEST_CASE("in every simulated world each task completes once, by the rules, and 
     quick += world.quick;
     silent_sleeps += world.silent_sleeps;
     caught_early += world.caught_early;
+    resizes += world.resizes;
     for (std::size_t k = 0; k != outcomes.size(); ++k) outcomes[k] += world.outcomes[k];
     if (!world.failed()) continue;
     INFO("replay with COPROC_SEED=" << seed);
@@ -50,9 +51,10 @@ TEST_CASE("in every simulated world each task completes once, by the rules, and 
   const auto of = [&](verdict v) { return outcomes[static_cast<std::size_t>(v)]; };
   WARN(seeds << " seeds, " << completions << " tasks, " << quick << " of them submitted quickly (" << of(verdict::value) << " values, " << of(verdict::lost)
              << " lost, " << of(verdict::task_timeout) << " timed out, " << of(verdict::aborted) << " cancelled, "
-             << of(verdict::failed) << " failed), " << deaths << " deaths, " << steps << " steps of workers");
+             << of(verdict::failed) << " failed), " << deaths << " deaths, " << resizes << " resizes, " << steps << " steps of workers");
   if (seeds < 1000) return;
   CHECK(quick > seeds);
+  CHECK(resizes > seeds);
   CHECK(silent_sleeps > seeds / 10);
   CHECK(caught_early > seeds / 100);
   for (const auto v : {verdict::value, verdict::lost, verdict::task_timeout, verdict::aborted, verdict::failed})

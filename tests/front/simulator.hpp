@@ -84,11 +84,12 @@ public:
 
   /// Tasks come, are cancelled, and anything goes wrong.
   void run_unsafe(int tasks) {
-    const bool close = chance(0.1), lose = fault_rate_ > 0 && chance(0.1);
+    const bool close = chance(0.1), lose = fault_rate_ > 0 && chance(0.1), changes_size = chance(0.5);
     for (int i = 0; i != tasks && !failed(); ++i) {
       advance_to(now_ + random_time(300us));
       submit();
       if (chance(0.2)) cancel_one();
+      if (changes_size && chance(0.2)) resize();
       if (faulty()) break_something();
       if (lose && i == tasks / 2) lose_server();
     }
@@ -124,6 +125,7 @@ public:
   bool failed() const { return !failures.empty(); }
   std::vector<std::string> failures;
   std::uint64_t completions = 0, deaths = 0, steps = 0, moved = 0, quick = 0, silent_sleeps = 0, caught_early = 0;
+  std::uint64_t resizes = 0;
   std::array<std::uint64_t, 7> outcomes{};
 
 private:
@@ -186,8 +188,9 @@ private:
   void check_limits() {
     if (d_.books().accepted() > limits_.max_queue) fail("more accepted than max_queue");
     if (d_.books().accepted_bytes() > limits_.max_queue_bytes) fail("more bytes accepted than max_queue_bytes");
-    if (d_.outstanding() + d_.completed().size() != open_.size())
-      fail(fmt::format("{} outstanding, {} submitted and not completed", d_.outstanding(), open_.size()));
+    const auto outstanding = d_.books().outstanding();
+    if (outstanding + d_.completed().size() != open_.size())
+      fail(fmt::format("{} outstanding, {} submitted and not completed", outstanding, open_.size()));
   }
 
   std::string describe_open() {
@@ -256,6 +259,14 @@ private:
       return;
     }
     d_.submit(t, now_);
+    after_change();
+  }
+
+  void resize() {
+    const auto max = 1 + static_cast<unsigned>(below(6)), min = 1 + static_cast<unsigned>(below(max));
+    ++resizes;
+    most_workers_ = std::max(most_workers_, max);
+    d_.resize(min, max, now_);
     after_change();
   }
 
@@ -412,6 +423,10 @@ private:
     while (!effects_.starts.empty() && !server_gone_known_) {
       const unsigned index = effects_.starts.back();
       effects_.starts.pop_back();
+      if (!d_.workers().has_seat(index) && chance(0.5)) { // or else it comes up, and has to leave
+        d_.workers().forgo(index);
+        continue;
+      }
       if (faulty()) {
         d_.workers().start_failed(index, os::system_code(EMFILE), now_);
         continue;
@@ -464,7 +479,11 @@ private:
     explicit dispatcher_effects(simulator& simulator) : s(simulator) {}
 
     void signal(front::worker& w, int number) noexcept override { s.on_signal(s.workers_.at(w.incarnation), number); }
-    void dismiss(front::worker& w) noexcept override { w.request_shutdown(); }
+    void dismiss(front::worker& w) noexcept override {
+      w.request_shutdown();
+      worker& v = s.workers_.at(w.incarnation);
+      if (std::exchange(v.asleep, false)) s.schedule(v, s.random_time(30us));
+    }
     void server_hangs() noexcept override { s.fail("the fork server was taken for hung"); }
     std::uint64_t private_bytes(const front::worker&) const noexcept override { return 0; }
     void request_start(unsigned index) override { starts.push_back(index); }
@@ -584,6 +603,7 @@ private:
       w.next = word == shm::pack(w.cursor, shm::slot_state::ready)     ? at::claim
                : word == shm::pack(w.cursor, shm::slot_state::revoked) ? at::acknowledge
                                                                        : at::epoch;
+      if (w.next == at::epoch && m.parent.shutdown.load() != 0) return die(w, 0), -1ns;
       break;
     }
     case at::claim:
@@ -634,7 +654,7 @@ private:
       m.worker.sleeping.store(shm::sleep_tag(w.epoch));
       w.next = at::check;
       break;
-    case at::check: w.next = shm::has_work(s, w.cursor) ? at::awake : at::futex; break;
+    case at::check: w.next = shm::has_work(s, w.cursor) || m.parent.shutdown.load() != 0 ? at::awake : at::futex; break;
     case at::futex:
       w.next = at::awake;
       w.asleep = m.parent.epoch.load() == w.epoch;
@@ -674,7 +694,7 @@ private:
     if (it == open_.end()) return fail(fmt::format("task {} runs after its completion", w.name));
     it->second.ran_on = w.incarnation;
     if (++it->second.begun > 1) fail(fmt::format("task {} runs twice", w.name));
-    if (limits_.max_workers == 1 && w.name < last_begun_)
+    if (most_workers_ == 1 && w.name < last_begun_)
       fail(fmt::format("task {} was overtaken by {}", w.name, last_begun_));
     last_begun_ = std::max(last_begun_, w.name);
   }
@@ -812,6 +832,7 @@ private:
 
   std::mt19937_64 random_;
   front::dispatcher_limits limits_;
+  unsigned most_workers_ = limits_.max_workers; // ever
   double fault_rate_;
   bool faults_ = true, in_step_ = false;
   os::time_point now_ = os::time_point{} + 1h;

@@ -16,6 +16,9 @@ class active_seats {
 public:
   COPROC_LAZY explicit active_seats(unsigned seats);
 
+  /// So many seats, or more; allocates.
+  COPROC_LAZY void reserve(unsigned seats);
+
   COPROC_LAZY bool contains(unsigned index) const noexcept;
 
   COPROC_LAZY void add(unsigned index) noexcept;

@@ -5,7 +5,12 @@
 
 namespace coproc::detail::front {
 
-COPROC_LAZY_DEF active_seats::active_seats(unsigned seats) : listed_(seats, false) { indexes_.reserve(seats); }
+COPROC_LAZY_DEF active_seats::active_seats(unsigned seats) { reserve(seats); }
+
+COPROC_LAZY_DEF void active_seats::reserve(unsigned seats) {
+  indexes_.reserve(seats);
+  if (listed_.size() < seats) listed_.resize(seats, false);
+}
 
 COPROC_LAZY_DEF bool active_seats::contains(unsigned index) const noexcept { return listed_[index]; }
 

@@ -74,6 +74,9 @@ public:
   /// An incarnation whose START was sent.
   COPROC_LAZY void add_worker(std::unique_ptr<worker> w, time_point now) noexcept;
 
+  /// process_pool::resize. Throws std::bad_alloc: then nothing has happened. The caller then calls pump().
+  COPROC_LAZY void resize(unsigned min_workers, unsigned max_workers, time_point now);
+
   // ---- time
 
   /// Time passed: deadlines, escalations, restarts. Returns when it wants to be called again.

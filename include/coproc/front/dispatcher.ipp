@@ -49,12 +49,23 @@ COPROC_LAZY_DEF std::size_t dispatcher::drain(std::size_t budget, time_point now
 }
 
 COPROC_LAZY_DEF std::uint64_t dispatcher::outstanding() const noexcept {
-  return ledger_.outstanding() + (stage_ != stage::open && stage_ != stage::over) + fleet_.recycling();
+  return ledger_.outstanding() + (stage_ != stage::open && stage_ != stage::over) + fleet_.recycling() +
+         fleet_.resizing();
 }
 
 COPROC_LAZY_DEF void dispatcher::add_worker(std::unique_ptr<worker> w, time_point now) noexcept {
   waking_.watch(*w->memory);
   fleet_.add_worker(std::move(w), now);
+}
+
+COPROC_LAZY_DEF void dispatcher::resize(unsigned min_workers, unsigned max_workers, time_point now) {
+  if (ending()) return;
+  ledger_.reserve(max_workers);
+  waking_.reserve(max_workers);
+  fleet_.reserve(max_workers);
+  pace_.set_crowded(max_workers >= fleet_.limits().usable_cpus);
+  ledger_.resize(max_workers);
+  fleet_.resize(min_workers, max_workers, now);
 }
 
 COPROC_LAZY_DEF void dispatcher::expire(time_point now) noexcept {

@@ -7,6 +7,7 @@
 #include <coproc/front/task_record.hpp>
 #include <coproc/net/asio.hpp>
 #include <coproc/net/lent_executor.hpp>
+#include <coproc/options.hpp>
 #include <coproc/os/fork_generation.hpp>
 
 #include <cstddef>
@@ -114,6 +115,8 @@ public:
 
   virtual void close() noexcept = 0;
   virtual void recycle_workers() noexcept = 0;
+  /// \par Errors  std::invalid_argument, pool_error(wrong_process), std::bad_alloc: then nothing has happened
+  virtual void resize(count min_workers, count max_workers) = 0;
   virtual void terminate(int signal) noexcept = 0;
   /// Opens when the shutdown is over; null: the context is gone. \par Errors  pool_error(wrong_process)
   virtual std::shared_ptr<shutdown_gate> gate() = 0;

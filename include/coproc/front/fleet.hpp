@@ -34,6 +34,7 @@ public:
   fleet& operator=(const fleet&) = delete;
 
   const dispatcher_limits& limits() const noexcept { return limits_; }
+  /// Seats, those included that are given up as soon as their workers have left.
   unsigned size() const noexcept { return seats_.size(); }
   worker* at(unsigned index) const noexcept { return seats_[index].worker.get(); }
 
@@ -48,13 +49,20 @@ public:
 
   // ---- births
 
-  /// Nobody sits there, or is about to.
-  bool vacant(unsigned index) const noexcept { return seats_[index].vacant(); }
+  /// Nobody sits there, or is about to, and somebody may.
+  bool vacant(unsigned index) const noexcept { return has_seat(index) && seats_[index].vacant(); }
+  /// Is there to be a worker of this number?
+  bool has_seat(unsigned index) const noexcept { return index < limits_.max_workers; }
+  /// Does one that is made now end by itself when it was idle for long?
+  bool may_leave(unsigned index) const noexcept { return limits_.leave_when_idle && index >= limits_.min_workers; }
 
   /// Are there seats that are filled on demand?
   COPROC_LAZY bool may_grow() const noexcept;
 
   COPROC_LAZY void request(unsigned index) noexcept;
+
+  /// What was requested is not made, since there is no such seat any more.
+  COPROC_LAZY void forgo(unsigned index) noexcept;
 
   /// An incarnation whose START was sent.
   COPROC_LAZY void add_worker(worker_ptr w, time_point now) noexcept;
@@ -102,6 +110,18 @@ public:
   bool recycling() const noexcept { return rolling_ != 0; }
 
   COPROC_LAZY void try_to_recover(time_point now) noexcept;
+
+  // ---- another size
+
+  /// Room for so many workers; allocates. Then resize() does not.
+  void reserve(unsigned max_workers) { seats_.reserve(max_workers); }
+
+  /// Workers up to `min` are started at once, up to `max` on demand. Those beyond finish what they run and leave; what
+  /// they have not begun goes back into the queue, and so does what belongs elsewhere now: ledger::resize() comes first.
+  COPROC_LAZY void resize(unsigned min, unsigned max, time_point now) noexcept;
+
+  /// Are workers on their way since then?
+  bool resizing() const noexcept { return resizing_; }
 
   // ---- time
 
@@ -181,6 +201,13 @@ private:
   // leaves with the last of those that it has.
   COPROC_LAZY void replace_if_due(seat& s, time_point now) noexcept;
 
+  // Those without tasks leave, if they are more than there are to be.
+  COPROC_LAZY void clear_surplus(seat& s, time_point now) noexcept;
+
+  // It may leave now when it is idle, though its process was told to stay. (One that is to stay, though its process
+  // leaves, is replaced then: see_to_successor().)
+  COPROC_LAZY void let_go(worker& w, time_point now) noexcept;
+
   COPROC_LAZY void roll(time_point now) noexcept;
 
   // One worker after the other is due, until none is left of those that were there when it began.
@@ -195,6 +222,7 @@ private:
   restarts restarts_;
   std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none
   bool ending_ = false;
+  bool resizing_ = false;
 };
 
 } // namespace coproc::detail::front

@@ -65,9 +65,9 @@ COPROC_LAZY_DEF void fleet::bury(worker& w, time_point now) noexcept {
 
 COPROC_LAZY_DEF void fleet::see_to_successor(const worker& w, time_point now) noexcept {
   const seat& s = seats_[w.index];
-  if (!restarts_.enabled()) return;
+  if (!restarts_.enabled() || !has_seat(w.index)) return;
   if (s.worker && !(s.worker->due() || s.worker->exhausted())) return;
-  if (w.exit().cause == exit_cause::idle) return;
+  if (w.exit().cause == exit_cause::idle && may_leave(w.index)) return;
   const bool deliberate = w.exit().cause != exit_cause::self && w.exit().cause != exit_cause::start_timeout;
   const bool of_a_task = w.unfinished() != 0; // what it had not begun has been taken back
   if (w.initialized() && (deliberate || of_a_task || w.tasks_done() != 0)) return request(w.index);
@@ -126,16 +126,54 @@ COPROC_LAZY_DEF void fleet::replace_if_due(seat& s, time_point now) noexcept {
   if (w.exhausted() || w.relieved()) carry_out(w, w.dismiss(w.due_to(), now));
 }
 
+COPROC_LAZY_DEF void fleet::clear_surplus(seat& s, time_point now) noexcept {
+  for (worker_ptr* each : {&s.successor, &s.worker})
+    if (*each && (*each)->surplus() && (*each)->status() == state::live && (*each)->unfinished() == 0)
+      carry_out(**each, (*each)->dismiss(exit_cause::recycled, now));
+}
+
 COPROC_LAZY_DEF void fleet::roll(time_point now) noexcept {
   make_next_due();
-  for (seat& s : seats_) replace_if_due(s, now);
+  for (unsigned i = 0; i < limits_.max_workers; ++i) replace_if_due(seats_[i], now);
+  for (unsigned i = limits_.max_workers; i < seats_.size(); ++i) clear_surplus(seats_[i], now);
+  seats_.trim(limits_.max_workers);
+  resizing_ = resizing_ && (seats_.size() > limits_.max_workers || seats_.in_transition());
+}
+
+COPROC_LAZY_DEF void fleet::let_go(worker& w, time_point now) noexcept {
+  if (w.may_leave() || !may_leave(w.index)) return;
+  if (w.status() == state::live && w.load() == 0)
+    carry_out(w, w.dismiss(exit_cause::idle, now));
+  else
+    w.make_due(exit_cause::recycled);
+}
+
+COPROC_LAZY_DEF void fleet::resize(unsigned min, unsigned max, time_point now) noexcept {
+  limits_.min_workers = min;
+  limits_.max_workers = max;
+  seats_.resize(max);
+  for (unsigned i = 0; i < seats_.size(); ++i) {
+    seat& s = seats_[i];
+    if (!has_seat(i)) s.restart_at = time_point::max();
+    for (const worker_ptr* each : {&s.successor, &s.worker})
+      if (*each) (*each)->make_surplus(!has_seat(i));
+    if (worker* const w = s.worker.get()) {
+      w->take_back_if(
+          now, [&](const task_record& t) { return w->surplus() || ledger_.has_moved_home(t); },
+          [&](task_record& t) { ledger_.requeue(t); });
+      if (!w->surplus()) let_go(*w, now);
+    }
+    if (i < min && vacant(i) && !ledger_.failed()) request(i);
+  }
+  resizing_ = true;
+  roll(now);
 }
 
 COPROC_LAZY_DEF void fleet::make_next_due() noexcept {
   if (rolling_ == 0) return;
   worker* next = nullptr;
   for (const seat& s : seats_) {
-    if (!s.worker || s.worker->incarnation > rolling_) continue;
+    if (!s.worker || s.worker->incarnation > rolling_ || s.worker->surplus()) continue;
     if (s.worker->due()) return;
     if (next == nullptr) next = s.worker.get();
   }
@@ -146,17 +184,20 @@ COPROC_LAZY_DEF void fleet::make_next_due() noexcept {
 }
 
 COPROC_LAZY_DEF bool fleet::may_grow() const noexcept {
-  return limits_.min_workers < seats_.size() && restarts_.enabled() && !ledger_.failed();
+  return limits_.min_workers < limits_.max_workers && restarts_.enabled() && !ledger_.failed();
 }
 
 COPROC_LAZY_DEF void fleet::request(unsigned index) noexcept { restarts_.request(index); }
 
+COPROC_LAZY_DEF void fleet::forgo(unsigned index) noexcept { seats_[index].requested = false; }
+
 COPROC_LAZY_DEF void fleet::add_worker(worker_ptr w, time_point now) noexcept {
   worker::lifetime life{limits_.kill_grace, limits_.exit_status_wait, limits_.start_timeout, limits_.max_tasks_per_child,
-                        limits_.leave_when_idle && w->index >= limits_.min_workers};
+                        may_leave(w->index)};
   if (limits_.max_tasks_jitter != 0)
     life.task_limit -= scramble(w->incarnation + golden_gamma) % (limits_.max_tasks_jitter + 1);
   w->on_start(life, now);
+  w->make_surplus(!has_seat(w->index));
   seats_.sit(std::move(w));
 }
 
@@ -253,7 +294,10 @@ COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_po
   // At once where it was given more than it should have been, because tasks were shorter until now.
   w.on_progress(now, !pace_.is_short() && w.unfinished() > pace_.depth() ? now : now + steal_after);
   measure(w, now);
-  if (w.due() || w.exhausted()) replace_if_due(seats_[w.index], now);
+  if (w.surplus())
+    clear_surplus(seats_[w.index], now);
+  else if (w.due() || w.exhausted())
+    replace_if_due(seats_[w.index], now);
   return moved;
 }
 
@@ -314,6 +358,8 @@ COPROC_LAZY_DEF void fleet::stop_all() noexcept {
 COPROC_LAZY_DEF void fleet::add_to(pool_stats& s, time_point now) const {
   s.wait_time = meter_.wait_time;
   s.run_time = meter_.run_time;
+  s.min_workers = limits_.min_workers;
+  s.max_workers = limits_.max_workers;
   each_process([&](const worker& w) {
     auto& e = s.workers.emplace_back();
     e.index = w.index;

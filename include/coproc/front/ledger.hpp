@@ -20,6 +20,16 @@ class ledger {
 public:
   COPROC_LAZY explicit ledger(const dispatcher_limits& limits);
 
+  /// Room for the keys of so many workers; allocates. Then resize() does not.
+  void reserve(unsigned max_workers) {
+    if (homes_.size() < max_workers) homes_.resize(max_workers);
+  }
+  /// Keys belong to other workers from here on, those of queued tasks included.
+  COPROC_LAZY void resize(unsigned max_workers) noexcept;
+
+  /// Would it be queued for another worker than the one that it was last queued for?
+  COPROC_LAZY bool has_moved_home(const task_record& t) const noexcept;
+
   // ---- in
 
   /// Would submit() accept this one, of the usual kind, without further ado?
@@ -108,6 +118,9 @@ private:
 
   COPROC_LAZY void put_back(task_record& t) noexcept;
 
+  COPROC_LAZY task_record* take_next_homebound() noexcept;
+  COPROC_LAZY std::int16_t home_of(const task_record& t) const noexcept;
+
   COPROC_LAZY void take_room(const task_record& t) noexcept;
 
   COPROC_LAZY void release_room(const task_record& t) noexcept;
@@ -134,7 +147,7 @@ private:
 
   dispatcher_limits limits_;
   task_queue waiting_, queue_;
-  std::vector<task_queue> homes_; // by worker index: tasks with a worker_key
+  std::vector<task_queue> homes_; // by worker index: tasks with a worker_key; those from max_workers on are empty
   task_list completed_;
   expiry_heap expiries_;
   pool_counters counters_;

@@ -165,12 +165,14 @@ COPROC_LAZY_DEF void ledger::enter(task_record& t, time_point now) noexcept {
 COPROC_LAZY_DEF void ledger::accept(task_record& t) noexcept {
   take_room(t);
   t.where = place::queued;
+  t.home_worker = home_of(t);
   queue_of(t).push_back(t);
   ++queued_;
 }
 
 COPROC_LAZY_DEF void ledger::put_back(task_record& t) noexcept {
   t.where = place::queued;
+  t.home_worker = home_of(t);
   queue_of(t).reinsert(t);
   ++queued_;
 }
@@ -206,7 +208,6 @@ COPROC_LAZY_DEF void ledger::adopt_terms(task_record& t, time_point now) noexcep
   if (!t.special) return;
   auto& cold = details(t);
   t.priority = cold.terms.priority;
-  t.home_worker = cold.terms.home;
   cold.terms.deadline = std::min(cold.terms.deadline, after(now, cold.terms.deadline_from_submission));
   cold.retries = 0;
   cold.soft_expired = cold.deadline_passed = false;
@@ -246,6 +247,32 @@ COPROC_LAZY_DEF void ledger::count(verdict v) noexcept {
   case verdict::queue_timeout: ++counters_.queue_timed_out; break;
   case verdict::aborted: ++counters_.aborted; break;
   case verdict::failed: ++counters_.refused; break;
+  }
+}
+
+COPROC_LAZY_DEF std::int16_t ledger::home_of(const task_record& t) const noexcept {
+  if (!t.special || !details(t).terms.key) return -1;
+  return static_cast<std::int16_t>(*details(t).terms.key % limits_.max_workers);
+}
+
+COPROC_LAZY_DEF bool ledger::has_moved_home(const task_record& t) const noexcept {
+  return t.home_worker >= 0 && t.home_worker != home_of(t);
+}
+
+COPROC_LAZY_DEF task_record* ledger::take_next_homebound() noexcept {
+  task_queue* first = nullptr;
+  for (task_queue& q : homes_)
+    if (!q.empty() && (first == nullptr || precedes(*q.front(), *first->front()))) first = &q;
+  return first == nullptr ? nullptr : first->pop_front();
+}
+
+COPROC_LAZY_DEF void ledger::resize(unsigned max_workers) noexcept {
+  limits_.max_workers = max_workers;
+  task_list homebound; // in the order in which they are to be begun
+  while (task_record* const t = take_next_homebound()) homebound.push_back(*t);
+  while (task_record* const t = homebound.pop_front()) {
+    t->home_worker = home_of(*t);
+    queue_of(*t).push_back(*t);
   }
 }
 

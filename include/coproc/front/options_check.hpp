@@ -29,8 +29,14 @@ struct resolved_options {
 
 COPROC_LAZY resolved_options resolve(const pool_options& o);
 
-/// `workers`: how many the pool has at most.
-COPROC_LAZY task_terms resolve(const task_options& o, unsigned workers);
+COPROC_LAZY task_terms resolve(const task_options& o);
+
+struct pool_size {
+  unsigned min_workers, max_workers;
+};
+
+/// The arguments of process_pool::resize for a pool with these limits, as the members of pool_options.
+COPROC_LAZY pool_size resolve_size(count min_workers, count max_workers, const dispatcher_limits& l);
 
 /// What this_worker::deadline() counts from: the first of the two limits, in nanoseconds; 0: none.
 COPROC_LAZY std::uint64_t limit_of(const task_terms& t) noexcept;

@@ -39,7 +39,7 @@ public:
     return r;
   }
 
-  static task_terms check(const task_options& o, unsigned workers) {
+  static task_terms check(const task_options& o) {
     task_terms t;
     t.timeout = positive(o.timeout, "task_options::timeout");
     t.queue_timeout = positive(o.queue_timeout, "task_options::queue_timeout");
@@ -57,10 +57,20 @@ public:
     if (o.priority < lowest_priority || o.priority > highest_priority)
       fail("task_options::priority is ", o.priority, "; it must be ", lowest_priority, " to ", highest_priority);
     t.priority = static_cast<std::int8_t>(o.priority);
-    if (o.worker_key) t.home = home_of(*o.worker_key, workers);
+    if (o.worker_key) t.key = scramble(*o.worker_key); // all pools of one size agree, and neighbouring keys spread
     t.when_cancelled = o.cancel;
     if (o.kill_grace) t.kill_grace = positive(*o.kill_grace, "task_options::kill_grace");
     return t;
+  }
+
+  static pool_size check(count min_workers, count max_workers, const dispatcher_limits& l) {
+    pool_size size{};
+    size.max_workers = most_workers(max_workers, "process_pool::resize: max_workers", l.usable_cpus);
+    if (size.max_workers > l.max_queue)
+      fail("process_pool::resize: max_workers is ", size.max_workers, ", more than pool_options::max_queue (", l.max_queue,
+           "): it counts running tasks too, so some workers could never work");
+    size.min_workers = least_workers(min_workers, "process_pool::resize: min_workers", size.max_workers);
+    return size;
   }
 
 private:
@@ -82,10 +92,19 @@ private:
     return d;
   }
 
+  static unsigned most_workers(count c, const char* name, unsigned usable_cpus) {
+    constexpr std::uint64_t limit = 1024;
+    return static_cast<unsigned>(number(c, name, std::min<std::uint64_t>(usable_cpus, limit), 1, limit));
+  }
+
+  static unsigned least_workers(count c, const char* name, unsigned max_workers) {
+    const auto least = static_cast<unsigned>(number(c, name, max_workers, 1, 1ull << 30));
+    if (least > max_workers) fail(name, " is ", least, ", more than max_workers (", max_workers, ")");
+    return least;
+  }
+
   static void check_queue(const pool_options& o, dispatcher_limits& l) {
-    constexpr std::uint64_t most_workers = 1024;
-    l.max_workers = static_cast<unsigned>(number(o.max_workers, "pool_options::max_workers",
-                                                 std::min<std::uint64_t>(l.usable_cpus, most_workers), 1, most_workers));
+    l.max_workers = most_workers(o.max_workers, "pool_options::max_workers", l.usable_cpus);
     l.max_queue = number(o.max_queue, "pool_options::max_queue", std::max<std::uint64_t>(4096, l.max_workers), 1, 1ull << 32);
     if (l.max_queue < l.max_workers)
       fail("pool_options::max_queue is ", l.max_queue, ", less than max_workers (", l.max_workers,
@@ -102,9 +121,7 @@ private:
       fail("pool_options::max_tasks_jitter is ", l.max_tasks_jitter, "; it must be less than max_tasks_per_child (",
            l.max_tasks_per_child, "), of which it is taken away");
     l.max_memory_per_child = number(o.max_memory_per_child, "pool_options::max_memory_per_child", 0, 0, any);
-    l.min_workers = static_cast<unsigned>(number(o.min_workers, "pool_options::min_workers", l.max_workers, 1, 1ull << 30));
-    if (l.min_workers > l.max_workers)
-      fail("pool_options::min_workers is ", l.min_workers, ", more than max_workers (", l.max_workers, ")");
+    l.min_workers = least_workers(o.min_workers, "pool_options::min_workers", l.max_workers);
     positive(o.idle_timeout, "pool_options::idle_timeout");
     l.leave_when_idle = o.idle_timeout != unlimited;
     l.max_start_failures =
@@ -120,7 +137,6 @@ private:
     w.spin_limit = l.usable_cpus > 1 ? os::spin_limit : std::chrono::nanoseconds(0);
     const duration busy_poll = positive(o.busy_poll.value_or(os::spin_limit), "pool_options::busy_poll");
     if (o.busy_poll && l.usable_cpus > 1) w.busy_poll = busy_poll;
-    w.min_workers = l.min_workers;
     w.idle_timeout = o.idle_timeout;
     w.limits = o.limits;
     w.affinity = o.cpu_affinity;
@@ -144,16 +160,15 @@ private:
     w.seed = o.seed ? *o.seed : os::random_number();
     return w;
   }
-
-  // Which worker a key belongs to: all pools of one size agree, and neighbouring keys spread.
-  static std::int16_t home_of(std::uint64_t key, unsigned workers) noexcept {
-    return static_cast<std::int16_t>(scramble(key) % workers);
-  }
 };
 
 COPROC_LAZY_DEF resolved_options resolve(const pool_options& o) { return options_checker<>::check(o); }
 
-COPROC_LAZY_DEF task_terms resolve(const task_options& o, unsigned workers) { return options_checker<>::check(o, workers); }
+COPROC_LAZY_DEF task_terms resolve(const task_options& o) { return options_checker<>::check(o); }
+
+COPROC_LAZY_DEF pool_size resolve_size(count min_workers, count max_workers, const dispatcher_limits& l) {
+  return options_checker<>::check(min_workers, max_workers, l);
+}
 
 COPROC_LAZY_DEF std::uint64_t limit_of(const task_terms& t) noexcept {
   const duration first = std::min(t.timeout, t.soft_timeout);

@@ -20,6 +20,9 @@ public:
   /// `crowded`: the workers alone can keep all CPUs busy, so that the front end may have to wait for one.
   explicit pace(bool crowded) noexcept : crowded_(crowded) {}
 
+  /// The same, from the next lesson on.
+  void set_crowded(bool crowded) noexcept { crowded_ = crowded; }
+
   double task_ns() const noexcept { return task_ns_; }
 
   /// How many tasks the ring of a worker should hold.

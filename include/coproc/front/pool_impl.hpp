@@ -82,7 +82,7 @@ public:
       t.call.limit_ns = 0;
       return t;
     }
-    const task_terms terms = resolve(*options, options_.limits.max_workers);
+    const task_terms terms = resolve(*options);
     task_record& t = records_.acquire();
     t.call.entry = entry;
     t.call.limit_ns = limit_of(terms);
@@ -160,6 +160,18 @@ public:
   }
   void recycle_workers() noexcept override {
     change([](auto& tasks, time_point now) { tasks.workers().recycle_all(now); });
+  }
+  void resize(count min_workers, count max_workers) override {
+    expect_own_process();
+    const pool_size size = resolve_size(min_workers, max_workers, options_.limits);
+    wake_list wakes;
+    std::lock_guard lock(mutex_);
+    if (stopped_) return;
+    see_to_a_turn();
+    const auto now = clock_now();
+    host_.resize(size.min_workers, size.max_workers, now);
+    after_change(now, wakes);
+    turn_.check_soon();
   }
   void terminate(int signal) noexcept override {
     change([&](auto& tasks, time_point now) { tasks.terminate(signal, now); });

@@ -70,6 +70,12 @@ public:
 
   COPROC_LAZY void adopt(unsigned index, incarnation made, time_point now);
 
+  /// As dispatcher::resize.
+  void resize(unsigned min_workers, unsigned max_workers, time_point now) {
+    effects_.starts.reserve(max_workers);
+    dispatcher_.resize(min_workers, max_workers, now);
+  }
+
   /// Unmaps the memory of the dead. Only for the holder of the drainer token.
   COPROC_LAZY void clear_graveyard() noexcept;
 

@@ -75,10 +75,13 @@ COPROC_LAZY_DEF bool process_host::set_timer(time_point next) noexcept {
 }
 
 COPROC_LAZY_DEF std::optional<unsigned> process_host::take_start() noexcept {
-  if (effects_.starts.empty() || server_is_gone_) return {};
-  const unsigned index = effects_.starts.back();
-  effects_.starts.pop_back();
-  return index;
+  while (!effects_.starts.empty() && !server_is_gone_) {
+    const unsigned index = effects_.starts.back();
+    effects_.starts.pop_back();
+    if (dispatcher_.workers().has_seat(index)) return index;
+    dispatcher_.workers().forgo(index);
+  }
+  return {};
 }
 
 COPROC_LAZY_DEF incarnation process_host::make(unsigned index) {
@@ -90,6 +93,8 @@ COPROC_LAZY_DEF incarnation process_host::make(unsigned index) {
 
 COPROC_LAZY_DEF void process_host::adopt(unsigned index, incarnation made, time_point now) {
   if (dispatcher_.ending()) return dispatcher_.workers().start_failed(index, net::error::operation_aborted, now);
+  if (!dispatcher_.workers().has_seat(index)) return dispatcher_.workers().forgo(index);
+  made.request.may_leave = dispatcher_.workers().may_leave(index);
   dispatcher_.add_worker(std::move(made.process), now);
   if (const int error = server_.start(made.request, made.for_worker)) {
     start_error_ = error;

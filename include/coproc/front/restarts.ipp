@@ -7,7 +7,7 @@ namespace coproc::detail::front {
 
 COPROC_LAZY_DEF void restarts::request(unsigned index) noexcept {
   seat& s = seats_[index];
-  if (s.requested) return;
+  if (s.requested || index >= limits_.max_workers) return;
   s.requested = true;
   s.restart_at = time_point::max();
   effects_.request_start(index);
@@ -15,7 +15,7 @@ COPROC_LAZY_DEF void restarts::request(unsigned index) noexcept {
 
 COPROC_LAZY_DEF void restarts::after_failed_start(unsigned index, net::error_code why, const char* text, time_point now) noexcept {
   ++ledger_.counters().start_failures;
-  if (ledger_.failed() || ended_) return;
+  if (ledger_.failed() || ended_ || index >= limits_.max_workers) return;
   seat& s = seats_[index];
   if (++s.failures > limits_.max_start_failures && !seats_.any_initialized()) return fail(why, text, now);
   s.restart_at = now + back_off(s.failures);

@@ -30,13 +30,20 @@ public:
 
   COPROC_LAZY explicit roster(unsigned seats);
 
-  unsigned size() const noexcept { return static_cast<unsigned>(seats_.size()); }
+  /// Room for so many seats, and for those who leave them; allocates. Then resize() does not.
+  COPROC_LAZY void reserve(unsigned seats);
+  /// So many seats, and for now as many more as have somebody in the last of them: trim() takes those away later.
+  COPROC_LAZY void resize(unsigned seats) noexcept;
+  COPROC_LAZY void trim(unsigned seats) noexcept;
+
+  unsigned size() const noexcept { return size_; }
+  // Also of one that was taken away: it is vacant.
   seat& operator[](unsigned index) noexcept { return seats_[index]; }
   const seat& operator[](unsigned index) const noexcept { return seats_[index]; }
   auto begin() noexcept { return seats_.begin(); }
-  auto end() noexcept { return seats_.end(); }
+  auto end() noexcept { return seats_.begin() + size_; }
   auto begin() const noexcept { return seats_.begin(); }
-  auto end() const noexcept { return seats_.end(); }
+  auto end() const noexcept { return seats_.begin() + size_; }
 
   /// Out of their seats: leaving, dead and unexplained, or quarantined.
   std::vector<worker_ptr>& departed() noexcept { return departed_; }
@@ -45,14 +52,14 @@ public:
   /// Calls f(worker) for each incarnation that takes part.
   template <class F>
   void each_worker(F f) const {
-    for (const seat& s : seats_)
+    for (const seat& s : *this)
       if (s.worker) f(*s.worker);
   }
 
   /// Calls f(worker) for each process that may still be alive.
   template <class F>
   void each_process(F f) const {
-    for (const seat& s : seats_) {
+    for (const seat& s : *this) {
       if (s.worker) f(*s.worker);
       if (s.successor) f(*s.successor);
     }
@@ -80,7 +87,8 @@ public:
   COPROC_LAZY bool gone() const noexcept;
 
 private:
-  std::vector<seat> seats_; // by index
+  std::vector<seat> seats_; // by index; those from size_ on are vacant
+  unsigned size_ = 0;
   std::vector<worker_ptr> departed_;
 };
 

@@ -49,7 +49,7 @@ struct task_terms {
   duration kill_grace = duration::zero();       // zero: the pool's
   std::uint32_t max_retries = 0;                // what never began moves in any case
   std::int8_t priority = 0;                     // lowest_priority .. highest_priority
-  std::int16_t home = -1;                       // index of the worker it must run in; -1: any
+  std::optional<std::uint64_t> key;             // scrambled: which worker it must run in
   on_cancel when_cancelled = on_cancel::kill;
 };
 

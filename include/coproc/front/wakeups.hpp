@@ -25,6 +25,9 @@ class wakeups {
 public:
   COPROC_LAZY wakeups(fleet& workers, const pace& speed, unsigned max_workers);
 
+  /// There will be so many workers, or more; allocates.
+  void reserve(unsigned max_workers) { active_.reserve(max_workers); }
+
   // ---- who has something to do
 
   /// Calls f(worker) for each with a ring that is not empty, or a wake-up due, and perhaps for others.

@@ -89,7 +89,7 @@ public:
 
   state status() const noexcept { return status_; }
   bool takes_work() const noexcept {
-    return status_ == state::live && !suspended_ && !relieved_ && !exhausted() && !left();
+    return status_ == state::live && !suspended_ && relief_ == 0 && !exhausted() && !left();
   }
   /// It gets no task until it moves.
   bool suspended() const noexcept { return suspended_; }
@@ -98,6 +98,7 @@ public:
   std::uint64_t task_limit() const noexcept { return life_.task_limit; }
   /// It ends by its own will, because it was idle for long.
   bool left() const noexcept { return life_.may_leave && says_it_left(); }
+  bool may_leave() const noexcept { return life_.may_leave; }
 
   time_point born_at() const noexcept { return born_at_; }
   /// When the present head was first seen at the head; max(): there is none.
@@ -150,6 +151,14 @@ public:
     time_head_unless(before, now);
   }
 
+  /// The same with those for which wanted(task); it goes on.
+  template <class Predicate, class F>
+  void take_back_if(time_point now, Predicate wanted, F f) noexcept {
+    each_issued_backwards([&](task_record& t) {
+      if (wanted(t) && take_back(t, now)) f(t);
+    });
+  }
+
   /// Raises the stop token of `t` if it runs. True: it does.
   COPROC_LAZY bool ask_to_stop(const task_record& t) noexcept;
 
@@ -196,8 +205,11 @@ public:
   bool due() const noexcept { return due_; }
   exit_cause due_to() const noexcept { return due_to_; }
   /// Its successor is ready: it gets no more tasks.
-  void relieve(bool relieved) noexcept { relieved_ = relieved; }
-  bool relieved() const noexcept { return relieved_; }
+  void relieve(bool relieved) noexcept { set_relief(by_successor, relieved); }
+  bool relieved() const noexcept { return (relief_ & by_successor) != 0; }
+  /// It is one more than the pool is to have: it gets no more tasks, and nobody replaces it.
+  void make_surplus(bool surplus) noexcept { set_relief(as_surplus, surplus); }
+  bool surplus() const noexcept { return (relief_ & as_surplus) != 0; }
 
   /// Should its memory be measured, once in `period`?
   COPROC_LAZY bool wants_measuring(time_point now, duration period) noexcept;
@@ -250,6 +262,11 @@ private:
   static constexpr std::chrono::milliseconds deaf_again_after{1};
   static constexpr time_point never = time_point::max();
 
+  enum relief : std::uint8_t { by_successor = 1, as_surplus = 2 };
+  void set_relief(relief why, bool on) noexcept {
+    relief_ = static_cast<std::uint8_t>(on ? relief_ | why : relief_ & ~why);
+  }
+
   COPROC_LAZY bool revoke(task_record& t) noexcept;
 
   COPROC_LAZY void sum_up(time_point now) noexcept;
@@ -297,7 +314,8 @@ private:
   watched_head head_;
   time_point active_at_{}, help_from_{}, measured_at_{};
   task_record* victim_ = nullptr;     // the task that the kill is meant for
-  bool due_ = false, relieved_ = false, explained_ = false;
+  std::uint8_t relief_ = 0;
+  bool due_ = false, explained_ = false;
   exit_cause due_to_ = exit_cause::recycled;
   pid_t pid_ = 0;
   worker_exit exit_;

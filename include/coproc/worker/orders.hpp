@@ -15,7 +15,7 @@ struct start_request {
   std::uint64_t view_bytes = 0;       ///< and what lies behind it, for views
   std::uint64_t max_result_bytes = 0; ///< of one result
   std::uint32_t index = 0;
-  std::uint32_t reserved = 0;
+  std::uint32_t may_leave = 0;        ///< 1: it ends when it was idle for idle_timeout
 };
 
 enum class worker_order : std::uint32_t { map_segment = 1, unmap_segment = 2 };

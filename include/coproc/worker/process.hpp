@@ -37,8 +37,7 @@ struct worker_descriptors {
 struct worker_settings {
   hook initializer, finalizer;
   std::chrono::nanoseconds spin_limit{}, busy_poll{};
-  unsigned min_workers = 0;        ///< those with an index from here on end when they are idle for idle_timeout
-  duration idle_timeout = unlimited;
+  duration idle_timeout = unlimited; ///< of those that may leave: see start_request
   worker_limits limits;
   affinity_policy affinity = affinity_policy::none;
   int oom_score_adj = 0;

@@ -118,7 +118,7 @@ COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors 
     around.ring(); // calls may wait for just this worker
     worker_loop<> loop(m, shm::result_space(results_map.data(), start.result_bytes, m.parent.freed),
                        start.max_result_bytes, this_worker_context, around, settings.spin_limit,
-                       start.index < settings.min_workers ? unlimited : settings.idle_timeout, settings.busy_poll,
+                       start.may_leave != 0 ? settings.idle_timeout : unlimited, settings.busy_poll,
                        settings.restore_state);
     loop.run();
     if (settings.finalizer) {
