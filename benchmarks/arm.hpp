@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// An arm of a comparison: one peer in one setting, in a forked process of its own that is set up once and runs when it is
-// told to. So a pool is always made before threads, peers cannot disturb each other's heap or scheduler, and an arm that
-// is not running sleeps in read(). Includes nothing of coproc.
+// An arm of a comparison: one peer in one setting, in a forked process of its own that is set up once and runs when it
+// is told to. So a pool is always made before threads, peers cannot disturb each other's heap or scheduler, and an arm
+// that is not running sleeps in read(). Includes nothing of coproc.
 #pragma once
 
 #include "process_tree.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The front end that all C++ peers share, so that they differ in the hop only: one io_context(1), run by one thread, and
-// `in_flight` coroutines that each await one task after the other. Sees coproc only as its door to Asio.
+// The front end that all C++ peers share, so that they differ in the hop only: one io_context(1), run by one thread,
+// and `in_flight` coroutines that each await one task after the other. Sees coproc only as its door to Asio.
 #pragma once
 
 #include <coproc/net/asio.hpp>
@@ -61,8 +61,9 @@ inline void expect(bool right) {
   if (!right) throw std::logic_error("a task returned a wrong result");
 }
 
-/// Seconds that `tasks` tasks take with `in_flight` of them awaited at any time. `hop(value, loops)` is an awaitable<int>.
-/// The coroutines have been made when the time begins, for to make thousands of them takes a good part of a run.
+/// Seconds that `tasks` tasks take with `in_flight` of them awaited at any time. `hop(value, loops)` is an
+/// awaitable<int>. The coroutines have been made when the time begins, for to make thousands of them takes a good part
+/// of a run.
 template <class Hop>
 double run_in_flight(net::io_context& io, int in_flight, long tasks, int loops, Hop& hop) {
   std::exception_ptr failure;

@@ -34,7 +34,8 @@ arm in_flight(std::string name, int workers, int window, int loops = 0) {
   return {std::move(name), set_up, window};
 }
 
-/// Nanoseconds per task, one after the other, when everybody has been idle for `gap` before each; the gap does not count.
+/// Nanoseconds per task, one after the other, when everybody has been idle for `gap` before each; the gap does not
+/// count.
 template <class Peer>
 arm after_gaps(std::string name, int workers, std::chrono::nanoseconds gap) {
   const auto set_up = [=]() -> run_function {

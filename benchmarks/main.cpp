@@ -46,7 +46,7 @@ int main(int argc, char** argv) {
   const struct {
     std::string_view option;
     std::string& value;
-  } options[] = {{"--out", set.out},     {"--only", set.only},     {"--peer", set.peer},
+  } options[] = {{"--out", set.out},         {"--only", set.only},   {"--peer", set.peer},
                  {"--sources", set.sources}, {"--build", set.build}, {"--commit", set.commit},
                  {"--command", set.command}};
   for (int i = 1; i < argc; ++i) {

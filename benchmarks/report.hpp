@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the benchmark says: each row with its arms and goals while it goes, all goals with their verdicts at the end, and
-// everything as JSON in a file. Includes nothing of coproc.
+// What the benchmark says: each row with its arms and goals while it goes, all goals with their verdicts at the end,
+// and everything as JSON in a file. Includes nothing of coproc.
 #pragma once
 
 #include "machine.hpp"

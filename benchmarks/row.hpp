@@ -110,8 +110,8 @@ inline judgement judge(const goal& g, const std::vector<arm_result>& arms, std::
   return judge(g.what, g.wanted, g.limit, g.u, std::move(values));
 }
 
-/// Sets up all arms, then runs every one of them once before any runs again; the order rotates, because machines drift. An
-/// arm that is missing or fails is left out, and says why; one that was not asked for just is left out.
+/// Sets up all arms, then runs every one of them once before any runs again; the order rotates, because machines drift.
+/// An arm that is missing or fails is left out, and says why; one that was not asked for just is left out.
 inline row_result measure(const settings& set, const row& r) {
   struct contestant {
     std::unique_ptr<arm_process> process;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The task that every peer runs, the same machine code for all: an optional calibrated instruction loop, then value + 1.
-// Runs in the worker of each peer; includes nothing of coproc.
+// The task that every peer runs, the same machine code for all: an optional calibrated instruction loop, then value +
+// 1. Runs in the worker of each peer; includes nothing of coproc.
 #pragma once
 
 #include <algorithm>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a pool does, as a picture: forty tasks of different lengths on two workers, one of which crashes, traced into a file
-// that https://ui.perfetto.dev and chrome://tracing open (one lane per worker), and summed up by stats().
-// usage: 07_trace [FILE]      (trace.json)
+// What a pool does, as a picture: forty tasks of different lengths on two workers, one of which crashes, traced into a
+// file that https://ui.perfetto.dev and chrome://tracing open (one lane per worker), and summed up by stats(). usage:
+// 07_trace [FILE]      (trace.json)
 #include <coproc/coproc.hpp>
 
 #include <csignal>
@@ -39,8 +39,9 @@ net::awaitable<void> trace_to(const char* file) {
   co_await pool.shutdown();
 
   const coproc::pool_stats stats = pool.stats();
-  fmt::print("{} steps in {} tasks; {} workers ended by themselves, {} were shut down\n", steps, stats.counters.returned,
-             stats.counters.exits_by(coproc::exit_cause::self), stats.counters.exits_by(coproc::exit_cause::shutdown));
+  fmt::print("{} steps in {} tasks; {} workers ended by themselves, {} were shut down\n", steps,
+             stats.counters.returned, stats.counters.exits_by(coproc::exit_cause::self),
+             stats.counters.exits_by(coproc::exit_cause::shutdown));
   pool.trace({}); // closes the file
 }
 

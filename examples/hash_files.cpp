@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
 // hash_files DIR [--workers N]: what `sha512sum` prints, for every regular file below DIR, in the byte order of their
-// paths: the output of `find DIR -type f -print0 | LC_ALL=C sort -z | xargs -0 sha512sum`. Read by coroutines, hashed by
-// the pool. Exit status: 0, or 1 if some file or directory could not be read, or 2 for wrong usage.
+// paths: the output of `find DIR -type f -print0 | LC_ALL=C sort -z | xargs -0 sha512sum`. Read by coroutines, hashed
+// by the pool. Exit status: 0, or 1 if some file or directory could not be read, or 2 for wrong usage.
 //
 // Memory is bounded whatever lies below DIR: a few coroutines each read a batch of files as a stream of 1 MiB chunks; a
 // chunk is one task, be it many small files or a piece of a large one. The next chunk goes to any worker, because the
-// state of the unfinished hash travels: Nettle's sha512_ctx is plain bytes. While one chunk is hashed, the next is read.
-// Lines that are finished wait for their turn; a semaphore bounds how many.
+// state of the unfinished hash travels: Nettle's sha512_ctx is plain bytes. While one chunk is hashed, the next is
+// read. Lines that are finished wait for their turn; a semaphore bounds how many.
 //
 // Reading a file blocks, and epoll cannot wait for files (Asio's stream_file needs io_uring), so reads run in a small
 // thread pool behind the same run_in_executor. It is made after the process pool, which has to fork without threads.

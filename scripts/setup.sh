@@ -43,7 +43,8 @@ list_missing() {
   need have_command spin spin
   need have_command tcc tcc
   case $preset in
-  release | dev) # the presets that check the reference
+  release | dev) # the presets that check the reference and the format
+    need have_command clang-format-19 clang-format-19
     need have_command doxygen doxygen
     need have_shared doxygen-awesome-css/doxygen-awesome.css doxygen-awesome-css
     ;;
@@ -106,7 +107,7 @@ if [ -n "$missing" ]; then
     echo "coproc: not installed, and not to be had from apt here:$missing"
     echo "coproc: CMake downloads Asio, Boost, fmt and Catch2 where they are missing (FetchContent, pinned by hash);"
     echo "coproc: without Nettle two examples are left out, without spin the models are not checked (without tcc that takes longer),"
-    echo "coproc: without doxygen the reference is not"
+    echo "coproc: without doxygen the reference is not, without clang-format 19 the format is not"
   fi
 fi
 

@@ -129,8 +129,8 @@ net::awaitable<void, E> call_processes() {
   CHECK(async == 12);
   const int submitted = co_await pool.submit(twice, 7).async_wait(token());
   CHECK(submitted == 14);
-  const auto [first, second] = co_await coproc::gather(coproc::run_in_executor<E>(pool, twice, 8),
-                                                       coproc::with_timeout(1h, coproc::run_in_executor<E>(pool, twice, 9)));
+  const auto [first, second] = co_await coproc::gather(
+      coproc::run_in_executor<E>(pool, twice, 8), coproc::with_timeout(1h, coproc::run_in_executor<E>(pool, twice, 9)));
   CHECK((first == 16 && second == 18));
   co_await pool.template shutdown<E>();
   co_await pool.async_shutdown(coproc::unlimited, token());

@@ -72,7 +72,8 @@ TEST_CASE("the text of worker_lost ends where it has said everything") {
   const coproc::worker_lost more(how, "; it was run 2 times");
   const coproc::worker_lost copy(more);
   CHECK(std::string(copy.what()) ==
-        "worker 17 was killed by signal 6 (Aborted); while it ran this task, its 1st in 1.234 s of life; it was run 2 times");
+        "worker 17 was killed by signal 6 (Aborted); while it ran this task, its 1st in 1.234 s of life; it was run "
+        "2 times");
   CHECK(copy.code() == errc::worker_lost);
 }
 

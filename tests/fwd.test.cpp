@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A header of the user that includes <coproc/fwd.hpp> alone, then the definitions: every name is declared as what it is.
+// A header of the user that includes <coproc/fwd.hpp> alone, then the definitions: every name is declared as what it
+// is.
 #include <coproc/fwd.hpp>
 
 class money {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// run: results, exceptions, what becomes of the rest; on a context of its own and on one of the program, with pools on either.
+// run: results, exceptions, what becomes of the rest; on a context of its own and on one of the program, with pools on
+// either.
 #include <coproc/run.hpp>
 
 #include "net/handlers.hpp"

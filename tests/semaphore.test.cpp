@@ -267,7 +267,8 @@ TEST_CASE("a permit that is given back while the context is destroyed is posted 
   CHECK(stage == 1);
 }
 
-TEST_CASE("threads that ask for a permit, or for the executor, while the context is destroyed meet it alive or not at all") {
+TEST_CASE(
+    "threads that ask for a permit, or for the executor, while the context is destroyed meet it alive or not at all") {
   net::io_context home;
   for (int i = 0; i < 20; ++i) {
     std::optional<net::io_context> io(std::in_place);
@@ -302,8 +303,7 @@ TEST_CASE("coroutines that hold permits for which others wait go with the contex
   std::optional<net::io_context> io(std::in_place);
   auto witness = std::make_shared<int>();
   semaphore s(*io, 2);
-  for (int i = 0; i < 6; ++i)
-    net::co_spawn(*io, acquire_and_keep(s, witness), net::detached);
+  for (int i = 0; i < 6; ++i) net::co_spawn(*io, acquire_and_keep(s, witness), net::detached);
   io->poll();
   io.reset();
   CHECK(witness.use_count() == 1);
@@ -366,8 +366,7 @@ TEST_CASE("many coroutines that wait on a strand go with the context, one after 
   semaphore s(*io, 1);
   {
     const auto strand = net::make_strand(*io); // its service is younger than the semaphore, and ends first
-    for (int i = 0; i < 100'000; ++i)
-      net::co_spawn(strand, acquire_and_keep(s, witness), net::detached);
+    for (int i = 0; i < 100'000; ++i) net::co_spawn(strand, acquire_and_keep(s, witness), net::detached);
   }
   io->poll();
   io.reset();

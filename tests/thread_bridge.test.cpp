@@ -198,7 +198,8 @@ TEST_CASE("partial cancellation of what runs raises the stop flag; the result is
   auto until_stopped = [&] {
     running.count_down();
     int looks = 1;
-    while (!coproc::detail::worker::thread_stop_flag->load(std::memory_order_relaxed)) ++looks, std::this_thread::yield();
+    while (!coproc::detail::worker::thread_stop_flag->load(std::memory_order_relaxed))
+      ++looks, std::this_thread::yield();
     return looks > 0 ? 42 : 0;
   };
   const auto body = [&]() -> net::awaitable<void> {

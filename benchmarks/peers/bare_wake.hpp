@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The floor of the idle-gap rows: one word in shared memory, one FUTEX_WAKE, and a spin until whoever slept there has answered.
-// No task, no queue, no way back through a loop; a process or a thread sleeps. What these two differ by, a pool of processes
-// cannot save against a pool of threads.
+// The floor of the idle-gap rows: one word in shared memory, one FUTEX_WAKE, and a spin until whoever slept there has
+// answered. No task, no queue, no way back through a loop; a process or a thread sleeps. What these two differ by, a
+// pool of processes cannot save against a pool of threads.
 #pragma once
 
 #include "../front_end.hpp"
@@ -56,7 +56,9 @@ private:
   static constexpr std::uint32_t over = ~std::uint32_t{0};
   static constexpr int scope = Kind == sleeper::thread ? FUTEX_PRIVATE_FLAG : 0;
 
-  void futex(int operation, std::uint32_t value) { ::syscall(SYS_futex, &words_->asked, operation | scope, value, nullptr, nullptr, 0); }
+  void futex(int operation, std::uint32_t value) {
+    ::syscall(SYS_futex, &words_->asked, operation | scope, value, nullptr, nullptr, 0);
+  }
 
   void sleep_and_answer() {
     for (std::uint32_t answered = 0;;) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The floor: this process and a forked one bounce one cache line, both spinning, each pinned to a CPU of its own. Nothing
-// that crosses between two cores can be faster. Between runs the other process sleeps in read().
+// The floor: this process and a forked one bounce one cache line, both spinning, each pinned to a CPU of its own.
+// Nothing that crosses between two cores can be faster. Between runs the other process sleeps in read().
 #pragma once
 
 #include "../arm.hpp"
@@ -55,7 +55,9 @@ private:
     ::sched_setaffinity(0, sizeof one, &one);
   }
 
-  // Odd is a question, even an answer. Each side reads only what the other one released, so acquire and release suffice.
+  // Odd is a question, even an answer. Each side reads only what the other one released, so acquire and release
+  // suffice.
+
   void ask() {
     const std::uint64_t question = word_->load(std::memory_order_relaxed) + 1;
     word_->store(question, std::memory_order_release);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// One forked process for each task, as one would write it on an io_context: the result comes back through shared memory,
-// the end of the process through a pidfd in the reactor. As isolated as coproc. Linux only.
+// One forked process for each task, as one would write it on an io_context: the result comes back through shared
+// memory, the end of the process through a pidfd in the reactor. As isolated as coproc. Linux only.
 #pragma once
 
 #include "../front_end.hpp"

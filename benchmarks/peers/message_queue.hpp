@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // A forked worker behind two Boost.Interprocess message_queues. A message_queue has no descriptor that a reactor could
-// wait on, so a thread receives the replies and posts them, in batches, to the front end: the usual way to use one there.
+// wait on, so a thread receives the replies and posts them, in batches, to the front end: the usual way to use one
+// there.
 #pragma once
 
 #include "../front_end.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A forked worker behind a socketpair, as one would write it: the front end batches frames in an outbox while a write is
-// under way and reads replies in bulk; the worker reads, runs and answers whatever has arrived, blocking.
+// A forked worker behind a socketpair, as one would write it: the front end batches frames in an outbox while a write
+// is under way and reads replies in bulk; the worker reads, runs and answers whatever has arrived, blocking.
 #pragma once
 
 #include "../front_end.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What coproc costs the compiler, against what its users compile anyway: CPU time and peak memory of the compiler of this
-// build, with flags that all arms of a row share. Includes nothing of coproc.
+// What coproc costs the compiler, against what its users compile anyway: CPU time and peak memory of the compiler of
+// this build, with flags that all arms of a row share. Includes nothing of coproc.
 #include "../rows.hpp"
 
 #include <fcntl.h>
@@ -34,7 +34,9 @@ cost run_command(const std::vector<std::string>& words, const std::string& log) 
   rusage used{};
   if (error != 0 || ::wait4(pid, &status, 0, &used) != pid || status != 0)
     throw peer_missing("it does not compile, see " + log);
-  const auto seconds = [](const timeval& t) { return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6; };
+  const auto seconds = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) * 1e-6;
+  };
   return {(seconds(used.ru_utime) + seconds(used.ru_stime)) * 1e9, static_cast<double>(used.ru_maxrss) * 1024};
 }
 
@@ -51,7 +53,7 @@ std::vector<std::string> compiler_command(const std::string& build) {
 using flags = std::vector<std::string>;
 
 /// Compiles a file to an object file; `value` says what of its cost is measured.
-arm compilation(std::string name, const settings& set, const std::string& source, flags more, double cost::*value) {
+arm compilation(std::string name, const settings& set, const std::string& source, flags more, double cost::* value) {
   const auto set_up = [=]() -> run_function {
     std::string stem = set.build + "/compile_";
     for (const char c : name) stem += std::isalnum(static_cast<unsigned char>(c)) ? c : '_';
@@ -68,7 +70,8 @@ arm compilation(std::string name, const settings& set, const std::string& source
 
 /// A file with nothing but one #include, or nothing.
 arm inclusion(const std::string& header, const settings& set) {
-  const std::string source = set.build + "/include_" + std::string(header.empty() ? "nothing" : header.substr(header.rfind('/') + 1)) + ".cpp";
+  const std::string source =
+      set.build + "/include_" + std::string(header.empty() ? "nothing" : header.substr(header.rfind('/') + 1)) + ".cpp";
   std::ofstream(source) << (header.empty() ? std::string("\n") : "#include <" + header + ">\n");
   return compilation(header.empty() ? "empty file" : header, set, source, {"-O2", "-DFMT_HEADER_ONLY"}, &cost::cpu_ns);
 }
@@ -84,11 +87,12 @@ row a_row(std::string id, std::string title, const settings& set) {
 
 void compile_time(session& s) {
   row includes = a_row("compile.include", "CPU time of the compiler for a file with only this #include, -O2", s.set);
-  includes.arms = {inclusion("asio.hpp", s.set), inclusion("coproc/coproc.hpp", s.set), inclusion("coproc/fwd.hpp", s.set),
-                   inclusion("", s.set)};
+  includes.arms = {inclusion("asio.hpp", s.set), inclusion("coproc/coproc.hpp", s.set),
+                   inclusion("coproc/fwd.hpp", s.set), inclusion("", s.set)};
   includes.goals = {ratio_goal("coproc/coproc.hpp", "asio.hpp", at_most, 1.4),
                     {"coproc/fwd.hpp - empty file",
-                     [](const one_run& in) { return in("coproc/fwd.hpp") - in("empty file"); }, at_most, 30e6, unit::nanoseconds}};
+                     [](const one_run& in) { return in("coproc/fwd.hpp") - in("empty file"); }, at_most, 30e6,
+                     unit::nanoseconds}};
   s.add(includes);
 
   const std::string files = s.set.sources + "/compile/";
@@ -98,8 +102,9 @@ void compile_time(session& s) {
     const auto arm_of = [&](std::string name, const std::string& source, const char* more = "-pthread") {
       return compilation(std::move(name), s.set, source, {optimisation, more}, &cost::cpu_ns);
     };
-    calls.arms = {arm_of("a coroutine on bare Asio", files + "coroutine.cpp"), arm_of("one call", files + "one_call.cpp"),
-                  arm_of("ten calls", files + "ten_calls.cpp"), arm_of("01_hello", hello),
+    calls.arms = {arm_of("a coroutine on bare Asio", files + "coroutine.cpp"),
+                  arm_of("one call", files + "one_call.cpp"), arm_of("ten calls", files + "ten_calls.cpp"),
+                  arm_of("01_hello", hello),
                   arm_of("01_hello with coproc::compiled", hello, "-DCOPROC_SEPARATE_COMPILATION")};
     calls.goals = {ratio_goal("one call", "a coroutine on bare Asio", at_most, 1.5),
                    ratio_goal("ten calls", "a coroutine on bare Asio", at_most, 2.2),

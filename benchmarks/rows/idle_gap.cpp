@@ -23,7 +23,8 @@ void idle_gap(session& s) {
           fmt::format("empty task after an idle gap of {}", text(microseconds * 1e3, unit::nanoseconds)),
           {},
           {}};
-    r.arms = {after_gaps<coproc_peer>("coproc 1w", 1, gap), after_gaps<thread_pool_peer>("thread_pool(1)", 1, gap),
+    r.arms = {after_gaps<coproc_peer>("coproc 1w", 1, gap),
+              after_gaps<thread_pool_peer>("thread_pool(1)", 1, gap),
               after_gaps<one_tbb_peer>("oneTBB, 1 thread", 1, gap),
               after_gaps<socketpair_peer>("socketpair worker", 1, gap),
               after_gaps<bare_wake_peer<sleeper::process>>("bare wake of a process", 1, gap),

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a saturated pool does to everything else on the same loop: the lag of a 1 ms ticker and the round trip of an echo
-// over loopback TCP, both on the pool's io_context.
+// What a saturated pool does to everything else on the same loop: the lag of a 1 ms ticker and the round trip of an
+// echo over loopback TCP, both on the pool's io_context.
 #include "../front_end_arm.hpp"
 #include "../peers/coproc.hpp"
 #include "../rows.hpp"

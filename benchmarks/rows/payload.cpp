@@ -32,8 +32,8 @@ run_values timed(const run_order& o, Action action) {
   return {seconds_since(start) * 1e9 / static_cast<double>(o.tasks)};
 }
 
-/// Between two warm buffers, of which the second begins at a page, as argument memory does. (Where it begins a few bytes behind
-/// the first, modulo a page, memcpy takes ten times as long on recent AMD processors.)
+/// Between two warm buffers, of which the second begins at a page, as argument memory does. (Where it begins a few
+/// bytes behind the first, modulo a page, memcpy takes ten times as long on recent AMD processors.)
 arm memcpy_arm(std::size_t size) {
   return {"memcpy", [=]() -> run_function {
             auto from = std::make_shared<bytes>(size, std::byte{1});
@@ -60,8 +60,8 @@ arm vector_arm(std::size_t size) {
           }};
 }
 
-// In the worker: looks at both ends of its view of the argument, which are 1, and no more: reading is not the hop. Returns
-// what an empty task does.
+// In the worker: looks at both ends of its view of the argument, which are 1, and no more: reading is not the hop.
+// Returns what an empty task does.
 int look_at_ends(std::span<const std::byte> argument, int value) {
   return value + static_cast<int>(argument.front()) * static_cast<int>(argument.back());
 }

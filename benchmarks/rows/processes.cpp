@@ -130,7 +130,8 @@ arm bare_child_memory() {
 
 // ---- idleness
 
-/// How often these processes, all their threads included, have waited, and so were woken. Not how often they lost the CPU to others.
+/// How often these processes, all their threads included, have waited, and so were woken. Not how often they lost the
+/// CPU to others.
 double waits(const std::vector<pid_t>& processes) {
   double sum = 0;
   for (const pid_t pid : processes)
@@ -142,8 +143,8 @@ double waits(const std::vector<pid_t>& processes) {
   return sum;
 }
 
-/// Wake-ups and CPU nanoseconds of the workers and the fork server, and wake-ups of the front end, in so many seconds in
-/// which the loop runs with nothing but one timer.
+/// Wake-ups and CPU nanoseconds of the workers and the fork server, and wake-ups of the front end, in so many seconds
+/// in which the loop runs with nothing but one timer.
 arm idleness(std::string name, int workers, int seconds) {
   const auto set_up = [=]() -> run_function {
     auto io = std::make_shared<net::io_context>(1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Tasks of a calibrated number of instructions: how near to work / workers, and every combination of length, workers and
-// window against asio::thread_pool with as many threads.
+// Tasks of a calibrated number of instructions: how near to work / workers, and every combination of length, workers
+// and window against asio::thread_pool with as many threads.
 #include "../front_end_arm.hpp"
 #include "../peers/coproc.hpp"
 #include "../peers/one_tbb.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What hash_files wants from the file system: the contents of files, the entries of a directory, the size of a tree. All
-// of it blocks, so all of it runs in the thread pool of hash_files. Knows nothing of coproc.
+// What hash_files wants from the file system: the contents of files, the entries of a directory, the size of a tree.
+// All of it blocks, so all of it runs in the thread pool of hash_files. Knows nothing of coproc.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@
 
 inline constexpr std::size_t chunk_bytes = 1 << 20;
 
-// Reads files one after the other as a single stream of chunks, and says where in it each one ends. A file that cannot be
-// opened, or not be read to its end, ends there, with an error.
+// Reads files one after the other as a single stream of chunks, and says where in it each one ends. A file that cannot
+// be opened, or not be read to its end, ends there, with an error.
 class batch_reader {
 public:
   explicit batch_reader(std::vector<std::string> paths) : paths_(std::move(paths)), buffer_(chunk_bytes) {}

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The progress bar of hash_files: Boost's progress display, kept on the last lines of a terminal. Knows nothing of coproc.
+// The progress bar of hash_files: Boost's progress display, kept on the last lines of a terminal. Knows nothing of
+// coproc.
 #pragma once
 
 #include <algorithm>

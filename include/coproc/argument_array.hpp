@@ -29,16 +29,17 @@ consteval bool verify_array_element() {
 
 } // namespace detail
 
-/// An array of T in memory that all workers of one pool can map, read-only there. A call that is given it copies nothing:
+/// An array of T in memory that all workers of one pool can map, read-only there. A call that is given it copies
+/// nothing:
 ///
 ///     coproc::argument_array<float> image(pool, count);
 ///     std::ranges::copy(source, image.begin());
 ///     float s = co_await coproc::run_in_executor(pool, sum, image);   // float sum(std::span<const float>)
 ///
-/// A handle, like std::shared_ptr: copies are cheap, and share the elements, also where the handle is const. fn takes it
-/// as std::span<const T> (std::string_view for characters), or as std::vector<T> (std::string), which is a copy made in
-/// the worker; a generic fn gets std::span<const T>. It is an argument of its own, never part of another object or of a
-/// result. One array may go to many calls, at once or one after the other; one call may take several.
+/// A handle, like std::shared_ptr: copies are cheap, and share the elements, also where the handle is const. fn takes
+/// it as std::span<const T> (std::string_view for characters), or as std::vector<T> (std::string), which is a copy made
+/// in the worker; a generic fn gets std::span<const T>. It is an argument of its own, never part of another object or
+/// of a result. One array may go to many calls, at once or one after the other; one call may take several.
 /// \par Writing   not while a call that was given the array is not completed. Once it is completed no worker looks at
 ///                the elements any more, however it ended (but for one that survives SIGKILL, in uninterruptible sleep)
 /// \par Lifetime  the memory goes back to the pool, warm, when the last handle and the last call that was given one are

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A sink for process_pool::trace that writes Chrome trace events: one lane per worker, for ui.perfetto.dev and chrome://tracing.
-// A public header.
+// A sink for process_pool::trace that writes Chrome trace events: one lane per worker, for ui.perfetto.dev and
+// chrome://tracing. A public header.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -13,11 +13,12 @@
 
 namespace coproc {
 
-/// Copyable; all copies write to one stream. pool.trace(coproc::chrome_trace(file)). The JSON array is closed when the last
-/// copy is destroyed, or by close(); viewers also read one that was never closed.
+/// Copyable; all copies write to one stream. pool.trace(coproc::chrome_trace(file)). The JSON array is closed when the
+/// last copy is destroyed, or by close(); viewers also read one that was never closed.
 /// \par Threads   any
 /// \par Lifetime  the stream must live until then
-/// \par Source    "Trace Event Format", Google: ph X is a complete event, i an instant, M metadata; ts and dur are in us
+/// \par Source    "Trace Event Format", Google: ph X is a complete event, i an instant, M metadata; ts and dur are in
+/// us
 class chrome_trace {
 public:
   /// Writes to `out`.

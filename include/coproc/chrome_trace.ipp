@@ -29,14 +29,14 @@ COPROC_DEF void chrome_trace::writer::write(const trace_event& e) {
   std::string text;
   switch (e.what) {
   case kind::task:
-    text = os::text(R"({"name":"task )", e.task, R"(","cat":")", e.outcome, R"(","ph":"X","pid":1,"tid":)", e.worker, R"(,"ts":)",
-                    trace_us(e.began.time_since_epoch()), R"(,"dur":)", trace_us(e.ended - e.began),
+    text = os::text(R"({"name":"task )", e.task, R"(","cat":")", e.outcome, R"(","ph":"X","pid":1,"tid":)", e.worker,
+                    R"(,"ts":)", trace_us(e.began.time_since_epoch()), R"(,"dur":)", trace_us(e.ended - e.began),
                     R"(,"args":{"outcome":")", e.outcome, R"(","waited_us":)", trace_us(e.began - e.submitted),
                     R"(,"worker_pid":)", e.pid, "}}");
     break;
   case kind::worker_start:
-    text = os::text(R"({"name":"thread_name","ph":"M","pid":1,"tid":)", e.worker, R"(,"args":{"name":"worker )", e.worker,
-                    "\"}},\n", instant(" starts"));
+    text = os::text(R"({"name":"thread_name","ph":"M","pid":1,"tid":)", e.worker, R"(,"args":{"name":"worker )",
+                    e.worker, "\"}},\n", instant(" starts"));
     break;
   case kind::worker_exit: text = instant(" ends"); break;
   }

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the library is compiled. Bodies stand in *.ipp files, which the headers include at their end. Header-only by default; with
-// COPROC_SEPARATE_COMPILATION defined for the whole program, public headers leave theirs out (COPROC_DECL), and with them the engine:
-// one source file of the program then includes <coproc/src.hpp>. Vocabulary: every layer may include it.
+// How the library is compiled. Bodies stand in *.ipp files, which the headers include at their end. Header-only by
+// default; with COPROC_SEPARATE_COMPILATION defined for the whole program, public headers leave theirs out
+// (COPROC_DECL), and with them the engine: one source file of the program then includes <coproc/src.hpp>. Vocabulary:
+// every layer may include it.
 //
-// A file that includes coproc and makes no pool must not pay for the engine. A body that is in sight of it is therefore that of a
-// function template, whose one parameter is never given: the compiler reads all of them, and compiles those that are called.
-// docs/design/010 has the reasons.
+// A file that includes coproc and makes no pool must not pay for the engine. A body that is in sight of it is therefore
+// that of a function template, whose one parameter is never given: the compiler reads all of them, and compiles those
+// that are called. docs/design/010 has the reasons.
 #pragma once
 
 /// 1: at its orderly end a worker looks for what its tasks have leaked, reports it and ends with exit code 72. Only
@@ -14,9 +15,14 @@
 #define COPROC_CHECK_LEAKS 0
 #endif
 
-/// Stands before a function that is defined in an *.ipp file and called only by others of these, and before its definition.
-#define COPROC_LAZY template <class = void> inline
-#define COPROC_LAZY_DEF template <class> inline
+/// Stands before a function that is defined in an *.ipp file and called only by others of these, and before its
+/// definition.
+#define COPROC_LAZY                                                                                                    \
+  template <class = void>                                                                                              \
+  inline
+#define COPROC_LAZY_DEF                                                                                                \
+  template <class>                                                                                                     \
+  inline
 
 /// The same for a class, where functions are virtual and so can be no templates.
 #define COPROC_LAZY_CLASS template <class = void>

@@ -141,8 +141,8 @@ COPROC_DECL std::string describe_survivor(const worker_exit& how);
 COPROC_DECL std::string describe_end(const worker_exit& how);
 } // namespace detail
 
-/// The worker died while it ran this task. If cause() is violation, nobody knows whether it had begun. (A task that is known
-/// not to have begun is not lost: it moves to another worker.)
+/// The worker died while it ran this task. If cause() is violation, nobody knows whether it had begun. (A task that is
+/// known not to have begun is not lost: it moves to another worker.)
 class worker_lost : public pool_error {
 public:
   /// For coproc itself, and for tests: see coproc/testing.hpp. `more`: added to the text.
@@ -169,8 +169,9 @@ public:
   virtual std::string_view type_name() const noexcept = 0;
 };
 
-/// A standard exception of type E that a task threw, or one that was registered: `catch (E&)` works, and dynamic_cast to remote_info
-/// tells it from a local one. What it was nested in with std::throw_with_nested arrives with it: std::rethrow_if_nested works.
+/// A standard exception of type E that a task threw, or one that was registered: `catch (E&)` works, and dynamic_cast
+/// to remote_info tells it from a local one. What it was nested in with std::throw_with_nested arrives with it:
+/// std::rethrow_if_nested works.
 template <class E>
 class remote : public E, public remote_info {
 public:
@@ -187,7 +188,8 @@ private:
   std::string type_name_, what_;
 };
 
-/// Anything else that a task threw; what() is its text where it derives from std::exception, or is a std::string or a string literal.
+/// Anything else that a task threw; what() is its text where it derives from std::exception, or is a std::string or a
+/// string literal.
 class remote_exception : public std::runtime_error, public remote_info {
 public:
   /// For coproc itself, and for tests.

@@ -39,7 +39,8 @@ public:
   // All time-outs compare equal to std::errc::timed_out.
   std::error_condition default_error_condition(int value) const noexcept override {
     const auto e = static_cast<errc>(value);
-    if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout) return std::make_error_condition(std::errc::timed_out);
+    if (e == errc::task_timeout || e == errc::timed_out || e == errc::queue_timeout)
+      return std::make_error_condition(std::errc::timed_out);
     return {value, *this};
   }
 

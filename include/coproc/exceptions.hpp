@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Exceptions and error codes of the program that arrive from workers as what they were. A public header: may include everything.
+// Exceptions and error codes of the program that arrive from workers as what they were. A public header: may include
+// everything.
 #pragma once
 
 #include <coproc/codec/exception_registry.hpp>
@@ -11,13 +12,15 @@
 
 namespace coproc {
 
-/// From now on an exception of type E that a task throws arrives as an E, and not as its nearest standard type: `catch (const E&)`
-/// works, with all that E's codec sends. Call it before the pool is made, for the workers must know it, too: in main, or as
+/// From now on an exception of type E that a task throws arrives as an E, and not as its nearest standard type: `catch
+/// (const E&)` works, with all that E's codec sends. Call it before the pool is made, for the workers must know it,
+/// too: in main, or as
 ///
 ///     const bool registered = (coproc::register_exception<parse_error>(), true);
 ///
-/// E has a codec<E>, or is of a type that travels without one; it need not derive from std::exception. Where it does, and is not
-/// final, it arrives as a remote<E>. A class derived from E that is not registered itself arrives as an E, after all exact types.
+/// E has a codec<E>, or is of a type that travels without one; it need not derive from std::exception. Where it does,
+/// and is not final, it arrives as a remote<E>. A class derived from E that is not registered itself arrives as an E,
+/// after all exact types.
 /// \par Threads  any; also more than once
 template <class E>
 void register_exception() {
@@ -32,8 +35,9 @@ void register_exception() {
   }
 }
 
-/// From now on a system_error that a task throws with a code of this category arrives with a code of it; without that, it arrives with
-/// errc::remote_exception. Categories are found by their names, so each needs one of its own. It must live to the end of the program.
+/// From now on a system_error that a task throws with a code of this category arrives with a code of it; without that,
+/// it arrives with errc::remote_exception. Categories are found by their names, so each needs one of its own. It must
+/// live to the end of the program.
 /// \par Threads  any; also more than once, also after the pool was made
 inline void register_error_category(const net::error_category& category) {
   auto& list = detail::registered_categories;

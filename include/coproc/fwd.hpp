@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Names without definitions, and without any other header: for headers that only mention coproc's types, or give a type of
-// theirs a codec whose functions are defined elsewhere.
+// Names without definitions, and without any other header: for headers that only mention coproc's types, or give a type
+// of theirs a codec whose functions are defined elsewhere.
 #pragma once
 
 /// All names of coproc. What stands in `coproc::detail` is mechanism.

@@ -73,8 +73,8 @@ net::awaitable<std::vector<value_t<awaited_t<A>>>, Executor> gather_vector(std::
 
 } // namespace detail
 
-/// Runs the children concurrently and awaits them all: a tuple of their results, std::monostate for void. When one fails it
-/// cancels the others, which kills the tasks among them; gather_settled does not.
+/// Runs the children concurrently and awaits them all: a tuple of their results, std::monostate for void. When one
+/// fails it cancels the others, which kills the tasks among them; gather_settled does not.
 ///
 /// A child is a net::awaitable<T, E> or a task<T>; T need not be default-constructible. Children start when the
 /// returned awaitable is awaited (a task has been running since submit).

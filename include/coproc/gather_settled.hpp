@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// gather_settled: gather that keeps failures as results and cancels nobody because of them. Runs in the front end, on the caller's
-// executor. A public header: may include everything.
+// gather_settled: gather that keeps failures as results and cancels nobody because of them. Runs in the front end, on
+// the caller's executor. A public header: may include everything.
 #pragma once
 
 #include <coproc/gather.hpp>
@@ -67,8 +67,8 @@ net::awaitable<settled<awaited_t<A>>> settle(A child) {
 
 } // namespace detail
 
-/// Runs the children concurrently and awaits them all, as gather does, but a failure of one leaves the others alone: a tuple of
-/// settled<T>, each with the value or the exception of its child. It throws nothing of theirs.
+/// Runs the children concurrently and awaits them all, as gather does, but a failure of one leaves the others alone: a
+/// tuple of settled<T>, each with the value or the exception of its child. It throws nothing of theirs.
 /// \par Cancel    forwarded to every child, with its type; completes when they have ended, with what they did of it
 /// \par Threads, Lifetime  as gather
 template <awaitable_like... A>

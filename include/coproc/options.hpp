@@ -26,8 +26,8 @@ using duration = std::chrono::nanoseconds;
 /// No limit. Zero and negative durations are errors (std::invalid_argument).
 inline constexpr duration unlimited = duration::max();
 
-/// A duration that a user gives: made of any std::chrono duration of whole nanoseconds, microseconds, seconds ...; a number without
-/// a unit is a build error that says so. It converts to `duration`.
+/// A duration that a user gives: made of any std::chrono duration of whole nanoseconds, microseconds, seconds ...; a
+/// number without a unit is a build error that says so. It converts to `duration`.
 class time_limit {
 public:
   /// From a duration.
@@ -36,8 +36,9 @@ public:
   template <class Rep, class Period>
   constexpr time_limit(std::chrono::duration<Rep, Period> d) noexcept {
     constexpr bool whole = std::is_convertible_v<std::chrono::duration<Rep, Period>, duration>;
-    static_assert(whole, "coproc: a time is a whole number of nanoseconds: std::chrono::milliseconds(200), or 200ms, in place of "
-                         "0.2s; else std::chrono::duration_cast<coproc::duration>(time)");
+    static_assert(
+        whole, "coproc: a time is a whole number of nanoseconds: std::chrono::milliseconds(200), or 200ms, in place of "
+               "0.2s; else std::chrono::duration_cast<coproc::duration>(time)");
     if constexpr (whole) value_ = d;
   }
   /// @}
@@ -45,8 +46,9 @@ public:
   template <class Number>
     requires std::is_arithmetic_v<Number>
   constexpr time_limit(Number) noexcept {
-    static_assert(!std::is_arithmetic_v<Number>, "coproc: a time needs a unit: std::chrono::milliseconds(200), or 200ms with "
-                                                 "using namespace std::chrono_literals");
+    static_assert(!std::is_arithmetic_v<Number>,
+                  "coproc: a time needs a unit: std::chrono::milliseconds(200), or 200ms with "
+                  "using namespace std::chrono_literals");
   }
 
   /// The duration.
@@ -72,7 +74,8 @@ public:
   /// @{
   constexpr time_bound(time_limit from_submission) noexcept : from_submission_(from_submission) {}
   template <class Rep, class Period>
-  constexpr time_bound(std::chrono::duration<Rep, Period> from_submission) noexcept : from_submission_(from_submission) {}
+  constexpr time_bound(std::chrono::duration<Rep, Period> from_submission) noexcept
+      : from_submission_(from_submission) {}
   template <class Number>
     requires std::is_arithmetic_v<Number>
   constexpr time_bound(Number from_submission) noexcept : from_submission_(from_submission) {}
@@ -80,8 +83,9 @@ public:
   /// From a time point, which may be past; time_point::max() is whenever.
   constexpr time_bound(time_point at) noexcept : at_(at) {}
 
-  constexpr duration from_submission() const noexcept { return from_submission_; } ///< unlimited: a time point, or whenever
-  constexpr time_point at() const noexcept { return at_; }                         ///< max(): a duration, or whenever
+  /// unlimited: a time point, or whenever
+  constexpr duration from_submission() const noexcept { return from_submission_; }
+  constexpr time_point at() const noexcept { return at_; } ///< max(): a duration, or whenever
 
 private:
   time_limit from_submission_ = unlimited;
@@ -114,13 +118,15 @@ public:
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, basic_hook>)
   basic_hook(F f) {
-    constexpr bool fits = std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t);
+    constexpr bool fits =
+        std::is_trivially_copyable_v<F> && sizeof(F) <= max_bytes && alignof(F) <= alignof(std::max_align_t);
     constexpr bool callable = std::invocable<F&, Args...>;
     static_assert(callable || sizeof...(Args) != 0,
                   "coproc: a hook (preload, initializer, finalizer) is called without arguments: [] { ... }");
-    static_assert(callable || sizeof...(Args) == 0,
-                  "coproc: an observer is called with one argument: on_worker_start: [](const coproc::worker_start& s) { ... }, "
-                  "on_worker_exit: [](const coproc::worker_exit& e) { ... }");
+    static_assert(
+        callable || sizeof...(Args) == 0,
+        "coproc: an observer is called with one argument: on_worker_start: [](const coproc::worker_start& s) { ... }, "
+        "on_worker_exit: [](const coproc::worker_exit& e) { ... }");
     static_assert(!callable || fits,
                   "coproc: a hook is copied as bytes (48 at most): capture references or trivially copyable values");
     if constexpr (callable && fits) {
@@ -169,8 +175,8 @@ enum class queued {
   drop,   ///< they end with operation_aborted at once; only what runs goes on
 };
 
-/// Whether a task may be run again when its worker has died. One that had not begun moves to another worker by itself, as
-/// often as that happens: that is no retry.
+/// Whether a task may be run again when its worker has died. One that had not begun moves to another worker by itself,
+/// as often as that happens: that is no retry.
 enum class retry {
   if_not_started, ///< it is run once at most: one that may have begun is lost
   idempotent,     ///< running it twice does no harm: max_retries says how often
@@ -238,7 +244,8 @@ struct pool_options {
   count max_payload = 1ll << 30;
   /// A worker is replaced when it has run so many tasks [no limit].
   count max_tasks_per_child = 0;
-  /// Runs once in the fork server, before any worker exists; what it loads is shared by all workers, respawned ones too.
+  /// Runs once in the fork server, before any worker exists; what it loads is shared by all workers, respawned ones
+  /// too.
   hook preload = {};
   /// Runs in each worker before its first task.
   hook initializer = {};
@@ -268,8 +275,8 @@ struct pool_options {
   worker_start_observer on_worker_start = {};
   /// Called in the same way soon after a worker process has ended.
   worker_exit_observer on_worker_exit = {};
-  /// How long an idle worker, and a front end that waits for a result, polls before it blocks [adaptive, at most 50 us].
-  /// It buys latency with CPU time. Nobody polls on the last usable CPU.
+  /// How long an idle worker, and a front end that waits for a result, polls before it blocks [adaptive, at most 50
+  /// us]. It buys latency with CPU time. Nobody polls on the last usable CPU.
   std::optional<time_limit> busy_poll = {};
   /// Bytes of memory for large arguments that are kept, unused, for the next ones, besides the largest piece [256 MiB].
   /// Memory that is new to a process costs far more than memory that is not. Beyond the limit, what was used longest
@@ -319,8 +326,8 @@ struct task_options {
   on_cancel cancel = on_cancel::kill;
   /// The pool's kill_grace, if empty.
   std::optional<time_limit> kill_grace = {};
-  /// From submission, or a time point: waiting for room and in the queue, running and retries, all together. One that has not begun is
-  /// withdrawn (timed_out with errc::queue_timeout), one that runs is killed (task_timeout).
+  /// From submission, or a time point: waiting for room and in the queue, running and retries, all together. One that
+  /// has not begun is withdrawn (timed_out with errc::queue_timeout), one that runs is killed (task_timeout).
   time_bound deadline = {};
 };
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// process_pool: worker processes behind an Asio executor, and pool_ref: a pool with the options of one call, as those see them who
-// call it. To make one, include <coproc/process_pool.hpp>. Front end.
+// process_pool: worker processes behind an Asio executor, and pool_ref: a pool with the options of one call, as those
+// see them who call it. To make one, include <coproc/process_pool.hpp>. Front end.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -82,24 +82,24 @@ concept process_bridge = std::convertible_to<P, pool_ref>;
 /// Pre-forked worker processes: an I/O object as those of Asio.
 /// \par Threads   distinct calls from any threads at once; construction and destruction on one
 /// \par Lifetime  the execution context must live when the pool is made; after that either may go first. Destroying the
-///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never inline),
-///                within about two kill_graces. Destroying the context destroys the handlers uninvoked. A call that is
-///                made later completes with errc::pool_closed if it is a coroutine's, on another context; any other
-///                handler is destroyed at once, and get_executor() is empty.
+///                pool ends its workers and completes what is outstanding with operation_aborted (posted, never
+///                inline), within about two kill_graces. Destroying the context destroys the handlers uninvoked. A call
+///                that is made later completes with errc::pool_closed if it is a coroutine's, on another context; any
+///                other handler is destroyed at once, and get_executor() is empty.
 ///                While nothing is outstanding the pool keeps no work: io_context::run() returns.
 ///                shutdown() first lets tasks finish.
 /// \par Processes make it while the process has one thread: the constructor forks. In a forked copy of its process, and
-///                inside its own tasks, every call and every shutdown completes with errc::wrong_process, stats() and resize()
-///                throw that, and whatever else returns nothing does nothing. There, too, completions run on the handler's executor, or
-///                on the copy of the pool's
+///                inside its own tasks, every call and every shutdown completes with errc::wrong_process, stats() and
+///                resize() throw that, and whatever else returns nothing does nothing. There, too, completions run on
+///                the handler's executor, or on the copy of the pool's
 class process_pool {
 public:
   using executor_type = net::any_io_executor; ///< of completions whose handlers have none
 
   /// Forks the fork server and all workers.
   /// \par Errors  std::invalid_argument: an option is out of range. pool_error(worker_start_failed): the process has
-  ///              threads, preload failed, or a process could not be started. pool_error with a system code: descriptors
-  ///              or memory. Whatever is thrown, nothing is left behind
+  ///              threads, preload failed, or a process could not be started. pool_error with a system code:
+  ///              descriptors or memory. Whatever is thrown, nothing is left behind
   COPROC_DECL explicit process_pool(executor_type ex, const pool_options& options = {});
 
   /// The same on the executor of an io_context, or of another context.
@@ -127,13 +127,14 @@ public:
 
   // ---- the end; all idempotent, in any order, from any thread, also inside a handler, never blocking
 
-  /// No more submissions: they complete with pool_closed. What was submitted goes on, calls that wait for room included.
+  /// No more submissions: they complete with pool_closed. What was submitted goes on, calls that wait for room
+  /// included.
   void close() noexcept { engine_->close(); }
 
   /// close(), waits until every task has ended, at most `drain_for`; then ends what is left: queued tasks complete with
-  /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one more
-  /// later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero. With queued::drop what
-  /// has not begun completes with operation_aborted at once, and drain_for is for what runs.
+  /// operation_aborted, running ones are asked to stop, one kill_grace later get SIGTERM (and operation_aborted), one
+  /// more later SIGKILL. Completes when no worker process and no fork server is left. drain_for may be zero. With
+  /// queued::drop what has not begun completes with operation_aborted at once, and drain_for is for what runs.
   /// \par Errors  pool_error(wrong_process): nothing has happened
   /// \par Cancel  ends the wait, not the shutdown; a later call can only bring the deadline forward
   /// \tparam Awaiting  executor of the awaiting coroutine: `co_await pool.shutdown<E>()` in a net::awaitable<T, E>
@@ -142,7 +143,8 @@ public:
     return async_shutdown(drain_for, rest, net::use_awaitable_t<Awaiting>());
   }
 
-  /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or wrong_process
+  /// As shutdown. \par Signature  void(std::exception_ptr); the exception, if any, is operation_aborted or
+  /// wrong_process
   /// @{
   template <net::completion_token_for<void(std::exception_ptr)> Token = net::use_awaitable_t<>>
   auto async_shutdown(time_limit drain_for, Token&& token = Token()) {
@@ -169,13 +171,13 @@ public:
   void recycle_workers() noexcept { engine_->recycle_workers(); }
 
   /// From now on the pool has so many workers: counts, defaults and ranges are those of pool_options; max_queue stays.
-  /// Workers up to min_workers are started at once, others on demand. Those beyond max_workers finish the task that they
-  /// run and end in an orderly way, finalizer included (exit_cause::recycled); tasks that they have not begun move. No
-  /// task is lost or run twice. A task_options::worker_key belongs to worker `key mod max_workers` of the new number,
-  /// also of tasks that wait. What runs goes on: two tasks of one key may run at once where the key has moved.
-  /// With an idle_timeout, idle workers that need not be kept any more end at once.
-  /// Returns at once, and may be called as often as wanted; keeps run() going until all are there, or gone. While a
-  /// shutdown drains it does the same; after that, nothing.
+  /// Workers up to min_workers are started at once, others on demand. Those beyond max_workers finish the task that
+  /// they run and end in an orderly way, finalizer included (exit_cause::recycled); tasks that they have not begun
+  /// move. No task is lost or run twice. A task_options::worker_key belongs to worker `key mod max_workers` of the new
+  /// number, also of tasks that wait. What runs goes on: two tasks of one key may run at once where the key has moved.
+  /// With an idle_timeout, idle workers that need not be kept any more end at once. Returns at once, and may be called
+  /// as often as wanted; keeps run() going until all are there, or gone. While a shutdown drains it does the same;
+  /// after that, nothing.
   /// \par Errors   std::invalid_argument names the argument; pool_error(wrong_process); std::bad_alloc. Nothing has
   ///              happened then. Starts that fail are tried again: see pool_options::max_start_failures
   /// \par Threads  any, also inside a handler

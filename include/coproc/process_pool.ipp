@@ -13,7 +13,9 @@ namespace coproc {
 
 COPROC_DEF process_pool::process_pool(executor_type ex, const pool_options& options) {
   using detail::front::pool_impl;
-  // In a forked copy of the process it is leaked on purpose: the sockets and the epoll still belong to the original, locks may be
+  // In a forked copy of the process it is leaked on purpose: the sockets and the epoll still belong to the original,
+  // locks may be
+
   // held for ever, and what would be unmapped may be somebody else's by then.
   const auto destroy = [](pool_impl<>* p) {
     if (p->is_own_process()) delete p;

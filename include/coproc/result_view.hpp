@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Large results that nobody copies: a task fills a result_array, which the front end then reads where it is, as a result_view.
-// Used in workers, and for the view in the front end. A public header.
+// Large results that nobody copies: a task fills a result_array, which the front end then reads where it is, as a
+// result_view. Used in workers, and for the view in the front end. A public header.
 #pragma once
 
 #include <coproc/codec/codec.hpp>
@@ -23,8 +23,9 @@ namespace detail {
 template <class T>
 consteval bool verify_view_element() {
   constexpr bool usable = std::is_same_v<T, std::remove_cv_t<T>> && travels_as_bytes<T> && !holds_bool<T>();
-  static_assert(usable, "coproc: the elements of a result_view are read as they lie there: use types of plain bytes without "
-                        "bool (std::uint8_t will do), or return a std::vector");
+  static_assert(usable,
+                "coproc: the elements of a result_view are read as they lie there: use types of plain bytes without "
+                "bool (std::uint8_t will do), or return a std::vector");
   return usable;
 }
 
@@ -49,9 +50,9 @@ class result_view;
 ///       return a;
 ///     }
 ///
-/// Arrays of 4 KiB and more are made in memory that the front end sees. A worker has pool_options::max_payload bytes of it, for up
-/// to 1,024 arrays and 64 results that are still viewed. What finds no room there, or is made elsewhere than in a worker, is
-/// ordinary memory, and copied when it is returned: slower, but the same.
+/// Arrays of 4 KiB and more are made in memory that the front end sees. A worker has pool_options::max_payload bytes of
+/// it, for up to 1,024 arrays and 64 results that are still viewed. What finds no room there, or is made elsewhere than
+/// in a worker, is ordinary memory, and copied when it is returned: slower, but the same.
 /// \par Threads  any; one array as a std::vector
 template <class T>
 class result_array {
@@ -99,12 +100,12 @@ private:
   std::size_t size_;
 };
 
-/// Elements that a task made, read where they lie. The result of a call, or a part of it, in an aggregate, a tuple, a vector ...
-/// Copies are cheap and share the memory. It stays as it is until the last of them is gone, and so are those of the other views
-/// in the same result; it may outlive the worker and the pool. What the call itself left behind goes back to the worker.
-/// As an argument it is passed as a std::span<const T> or a result_view<T>, and copied.
-/// The worker that made the memory could still write to it: take results of workers that may be hostile by value. A forked copy
-/// of the front end does not have it.
+/// Elements that a task made, read where they lie. The result of a call, or a part of it, in an aggregate, a tuple, a
+/// vector ... Copies are cheap and share the memory. It stays as it is until the last of them is gone, and so are those
+/// of the other views in the same result; it may outlive the worker and the pool. What the call itself left behind goes
+/// back to the worker. As an argument it is passed as a std::span<const T> or a result_view<T>, and copied. The worker
+/// that made the memory could still write to it: take results of workers that may be hostile by value. A forked copy of
+/// the front end does not have it.
 /// \par Threads  as std::shared_ptr
 template <class T>
 class result_view {
@@ -149,7 +150,8 @@ private:
   std::size_t size_ = 0;
 };
 
-/// How a result_view travels. Where the writer can lend the elements: 1, their place and number. Else 0 and the elements.
+/// How a result_view travels. Where the writer can lend the elements: 1, their place and number. Else 0 and the
+/// elements.
 template <class T>
 struct codec<result_view<T>> {
   static_assert(detail::verify_view_element<T>());
@@ -178,7 +180,8 @@ struct codec<result_view<T>> {
       if (r.far() == nullptr || n > std::numeric_limits<std::size_t>::max() / sizeof(T))
         detail::reject("a result_view refers to memory that is not there");
       const std::shared_ptr<const std::byte> memory = r.far()->borrow(place, n * sizeof(T));
-      if (reinterpret_cast<std::uintptr_t>(memory.get()) % alignof(T) != 0) detail::reject("a result_view is misaligned");
+      if (reinterpret_cast<std::uintptr_t>(memory.get()) % alignof(T) != 0)
+        detail::reject("a result_view is misaligned");
       return {std::shared_ptr<const T>(memory, reinterpret_cast<const T*>(memory.get())), static_cast<std::size_t>(n)};
     }
     default: detail::reject("a result_view is neither here nor there");
@@ -189,8 +192,9 @@ struct codec<result_view<T>> {
 /// A result_array does not travel: a build error says how to return one.
 template <class T>
 struct codec<result_array<T>> {
-  static_assert(!std::is_same_v<T, T>, "coproc: a result_array stays where it is filled: let fn return coproc::result_view<T>, "
-                                       "to which it converts");
+  static_assert(!std::is_same_v<T, T>,
+                "coproc: a result_array stays where it is filled: let fn return coproc::result_view<T>, "
+                "to which it converts");
 };
 
 } // namespace coproc

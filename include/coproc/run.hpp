@@ -37,10 +37,11 @@ private:
     if (self.has_threads_ || !of_handler || !self.is_own(of_handler)) return nullptr;
     self.has_threads_ = !os::single_threaded();
     if (self.has_threads_) return nullptr;
-    return std::make_exception_ptr(pool_error(
-        make_error_code(errc::wrong_context),
-        "coproc::run runs this coroutine on a context of its own, and nobody runs that of the pool: use "
-        "coproc::run(io, awaitable) with the pool's io_context, or make the pool inside, on co_await net::this_coro::executor"));
+    return std::make_exception_ptr(
+        pool_error(make_error_code(errc::wrong_context),
+                   "coproc::run runs this coroutine on a context of its own, and nobody runs that of the pool: use "
+                   "coproc::run(io, awaitable) with the pool's io_context, or make the pool inside, on co_await "
+                   "net::this_coro::executor"));
   }
 
   bool is_own(const net::any_io_executor& ex) const noexcept {
@@ -76,14 +77,15 @@ net::awaitable<void, Executor> keep_in(A main, std::shared_ptr<run_result<awaite
 /// which need not be default-constructible. Inside, `co_await net::this_coro::executor` is that context's; where E is a
 /// strand, one on it.
 ///
-/// A pool that main uses belongs on that context, or on one that another thread runs. For a pool that is on a context of
-/// the program there is run(io, main).
+/// A pool that main uses belongs on that context, or on one that another thread runs. For a pool that is on a context
+/// of the program there is run(io, main).
 ///
 /// Returns when main has ended and nothing that it started is left to run. If main throws, whatever else is left is
 /// destroyed without running on, and the exception is rethrown.
 /// \par Errors  what main throws, or a handler on the context; std::logic_error when main can never end, because
-///              nothing is left that could wake it (or because somebody stopped the context). In main, a wait for a pool
-///              on another context throws pool_error(errc::wrong_context) if this is the only thread of the process
+///              nothing is left that could wake it (or because somebody stopped the context). In main, a wait for a
+///              pool on another context throws pool_error(errc::wrong_context) if this is the only thread of the
+///              process
 template <awaitable_like A>
 awaited_t<A> run(A main) {
   using executor = detail::executor_awaiting_t<A>;
@@ -103,9 +105,9 @@ awaited_t<A> run(A main) {
   return result->take();
 }
 
-/// Runs the loop of io on this thread until main has ended, and returns its result: for a main coroutine that uses a pool,
-/// or anything else, on a context that the program has. Whatever else is on io stays there, and goes on when io is run
-/// again. No other thread may run io meanwhile.
+/// Runs the loop of io on this thread until main has ended, and returns its result: for a main coroutine that uses a
+/// pool, or anything else, on a context that the program has. Whatever else is on io stays there, and goes on when io
+/// is run again. No other thread may run io meanwhile.
 /// \par Errors    as run(main)
 /// \par Lifetime  where it throws before main has ended, main stays on io, and io must be destroyed before what main
 ///                refers to
@@ -117,11 +119,12 @@ awaited_t<A> run(net::io_context& io, A main) {
   const auto result = std::make_shared<detail::run_result<awaited_t<A>>>();
   const detail::running<net::io_context> scope(io);
   io.restart();
-  net::co_spawn(executor(io.get_executor()), detail::keep_in(std::move(main), result), [result, &io](const std::exception_ptr& e) {
-    result->error = e;
-    result->ended = true;
-    io.stop();
-  });
+  net::co_spawn(executor(io.get_executor()), detail::keep_in(std::move(main), result),
+                [result, &io](const std::exception_ptr& e) {
+                  result->error = e;
+                  result->ended = true;
+                  io.stop();
+                });
   io.run();
   io.restart();
   return result->take();

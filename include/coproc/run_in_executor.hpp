@@ -47,10 +47,13 @@ auto work(F fn, A&&... args) {
 
 namespace detail {
 
-// Of use_awaitable alone, which asks no initiation for its executor: the frame of the call holds the prepared call alone.
+// Of use_awaitable alone, which asks no initiation for its executor: the frame of the call holds the prepared call
+// alone.
 template <class R>
 struct initiate_prepared {
-  // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's frame.
+  // `call` by value: it must survive the completion of the operation on another thread, which may destroy the caller's
+  // frame.
+
   template <class Handler>
   void operator()(Handler&& handler, front::prepared_call call) const { // the handler is on the stack of use_awaitable
     call.refuse(run_scope::refusal(call.pool(), handler));
@@ -88,17 +91,21 @@ decltype(auto) as_reference(const P& pool) noexcept {
 
 /// Runs fn(args...) in a worker process when awaited, and resumes the caller with the result.
 ///
-/// fn: a function, member function, captureless lambda, or a callable whose captures are provably plain bytes. Arguments
-/// convert to fn's parameter types (a generic fn: their decayed types) and are encoded before this function returns, so
-/// they behave as decay-copied; an lvalue container is encoded straight from where it is. References returned are copied.
+/// fn: a function, member function, captureless lambda, or a callable whose captures are provably plain bytes.
+/// Arguments convert to fn's parameter types (a generic fn: their decayed types) and are encoded before this function
+/// returns, so they behave as decay-copied; an lvalue container is encoded straight from where it is. References
+/// returned are copied.
 /// \par Returns    net::awaitable<R, Awaiting>, R the decayed result of fn; need not be default-constructible
-/// \par Errors     what fn throws: standard exceptions as remote<E>, others as remote_exception; worker_lost, task_timeout,
+/// \par Errors     what fn throws: standard exceptions as remote<E>, others as remote_exception; worker_lost,
+/// task_timeout,
 ///                 pool_error (pool_closed, payload_too_large, bad_payload, worker_start_failed, wrong_process,
 ///                 unknown_function), operation_aborted
 /// \par Pressure   waits for room while max_queue tasks (or max_queue_bytes) are accepted and not completed, in order
-/// \par Cancel     waiting, queued or not yet begun: withdrawn by any type. Running: total is ignored; partial raises the
-///                 stop token (this_worker::stop_requested); terminal kills the worker (SIGTERM, after kill_grace SIGKILL)
-///                 and completes with operation_aborted once it is gone, unless on_cancel::request_stop. Never retried
+/// \par Cancel     waiting, queued or not yet begun: withdrawn by any type. Running: total is ignored; partial raises
+/// the
+///                 stop token (this_worker::stop_requested); terminal kills the worker (SIGTERM, after kill_grace
+///                 SIGKILL) and completes with operation_aborted once it is gone, unless on_cancel::request_stop. Never
+///                 retried
 /// \par Lifetime   the pool must live when the result is awaited; it may be destroyed before the call completes
 /// \tparam Awaiting  of the coroutine: in a net::awaitable<T, E> write `co_await run_in_executor<E>(pool, fn)`
 template <class Awaiting = net::any_io_executor, process_bridge P, class F, class... A>
@@ -109,7 +116,8 @@ template <class Awaiting = net::any_io_executor, process_bridge P, class F, clas
     using token = net::use_awaitable_t<Awaiting>;
     return net::async_initiate<const token, detail::front::completion_signature<R>>(
         detail::initiate_prepared<R>(), token(),
-        detail::front::prepared_call::make(detail::front::engine_of(ref), detail::front::options_of(ref), true, fn, std::forward<A>(args)...));
+        detail::front::prepared_call::make(detail::front::engine_of(ref), detail::front::options_of(ref), true, fn,
+                                           std::forward<A>(args)...));
   } else {
     return net::awaitable<void, Awaiting>();
   }
@@ -118,14 +126,16 @@ template <class Awaiting = net::any_io_executor, process_bridge P, class F, clas
 namespace detail {
 
 template <class E>
-concept thread_executor =
-    std::is_same_v<std::remove_cvref_t<E>, net::thread_pool> || net::execution::is_executor<std::remove_cvref_t<E>>::value;
+concept thread_executor = std::is_same_v<std::remove_cvref_t<E>, net::thread_pool> ||
+                          net::execution::is_executor<std::remove_cvref_t<E>>::value;
 
 template <class E>
 consteval bool verify_bridge() {
-  static_assert(!thread_executor<E>, "coproc: include <coproc/thread_bridge.hpp> to run on an asio::thread_pool or an executor");
-  static_assert(thread_executor<E>, "coproc: the first argument is the pool: run_in_executor(pool, fn, arguments...), with a "
-                                    "process_pool by its name, pool.with({...}), or an asio::thread_pool");
+  static_assert(!thread_executor<E>,
+                "coproc: include <coproc/thread_bridge.hpp> to run on an asio::thread_pool or an executor");
+  static_assert(thread_executor<E>,
+                "coproc: the first argument is the pool: run_in_executor(pool, fn, arguments...), with a "
+                "process_pool by its name, pool.with({...}), or an asio::thread_pool");
   return false;
 }
 
@@ -142,7 +152,8 @@ net::awaitable<void> run_in_executor(E&&, A&&...) {
 /// run_in_executor with any completion token: co_await async_run(pool, coproc::work(fn, args...), token).
 /// \par Signature  void(std::exception_ptr) or void(std::exception_ptr, R); R default-constructible (value-initialised
 ///                 where there is an exception)
-/// \par Completes  exactly once, on the handler's associated executor (default: the pool's), never inside the initiating
+/// \par Completes  exactly once, on the handler's associated executor (default: the pool's), never inside the
+/// initiating
 ///                 call; honours the handler's allocator and cancellation slot. Arguments are encoded on initiation
 /// \par Errors, Pressure, Cancel, Lifetime  as run_in_executor
 template <class F, class... A, class Token = net::use_awaitable_t<>>

@@ -18,8 +18,9 @@ COPROC_DEF std::optional<semaphore_permit> semaphore_state::try_acquire() {
   return semaphore_permit(shared_from_this());
 }
 
-// The next in line may be destroyed instead of posted, when its executor is gone, and give back in turn what it held: that is left
-// to the loop of this thread, however many there are. What other threads give back meanwhile they hand out themselves.
+// The next in line may be destroyed instead of posted, when its executor is gone, and give back in turn what it held:
+// that is left to the loop of this thread, however many there are. What other threads give back meanwhile they hand out
+// themselves.
 COPROC_DEF void semaphore_state::give_back() noexcept {
   for (handing_out* h = innermost_; h != nullptr; h = h->outer)
     if (h->of == this) return static_cast<void>(++h->permits);

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// The library as one source file, for programs that define COPROC_SEPARATE_COMPILATION: include this in exactly one of them.
-// The CMake target coproc::compiled does both.
+// The library as one source file, for programs that define COPROC_SEPARATE_COMPILATION: include this in exactly one of
+// them. The CMake target coproc::compiled does both.
 #pragma once
 
 #if !defined(COPROC_SEPARATE_COMPILATION)
-#error "coproc: <coproc/src.hpp> is for programs that define COPROC_SEPARATE_COMPILATION, in every source file that includes coproc"
+// clang-format off
+#error "coproc: src.hpp is for programs that define COPROC_SEPARATE_COMPILATION in every file that includes coproc"
+// clang-format on
 #endif
 
 #include <coproc/chrome_trace.ipp>

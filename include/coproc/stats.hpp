@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a pool counts while it works, and the snapshot of it that process_pool::stats() returns. Counting is always on: a few
-// increments per task, and no clock read that dispatching does not make anyway. Front end, under the pool's mutex.
+// What a pool counts while it works, and the snapshot of it that process_pool::stats() returns. Counting is always on:
+// a few increments per task, and no clock read that dispatching does not make anyway. Front end, under the pool's
+// mutex.
 #pragma once
 
 #include <coproc/error.hpp>
@@ -115,7 +116,7 @@ struct pool_stats {
   std::uint64_t queued_bytes = 0;    ///< of encoded arguments, queued and active
   std::vector<worker_stats> workers; ///< each process that may be alive
   histogram wait_time;               ///< from submission to the head of a worker's ring
-  histogram run_time; ///< from there to the result; tasks that end between two looks share that time evenly
+  histogram run_time;       ///< from there to the result; tasks that end between two looks share that time evenly
   unsigned min_workers = 0; ///< as pool_options or the last resize() has said
   unsigned max_workers = 0; ///< the same
 };

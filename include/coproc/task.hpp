@@ -45,8 +45,8 @@ consteval bool is_copyable() {
     }(std::make_index_sequence<std::is_empty_v<T> ? 0 : member_count<T>>());
 }
 
-// The result of a started call, and who waits for it, in order. One who takes the result is given it by a move, the others get
-// copies; a result that cannot be copied is for the first.
+// The result of a started call, and who waits for it, in order. One who takes the result is given it by a move, the
+// others get copies; a result that cannot be copied is for the first.
 template <class R>
 class task_state : public std::enable_shared_from_this<task_state<R>> {
   using value_type = std::conditional_t<std::is_void_v<R>, std::monostate, R>;
@@ -179,8 +179,8 @@ private:
     lock.unlock();
     refused = std::make_exception_ptr(pool_error(
         make_error_code(errc::already_awaited),
-        copyable ? "co_await of a task, and async_wait of one that is moved from, take its result out of it: wait with async_wait "
-                   "of a named task before that"
+        copyable ? "co_await of a task, and async_wait of one that is moved from, take its result out of it: wait with "
+                   "async_wait of a named task before that"
                  : "a result that cannot be copied is for the first who waits for it: let that one pass it on"));
     return true;
   }
@@ -261,7 +261,9 @@ private:
     }
   }
 
-  // The context goes, and with it whoever waits: a waiting coroutine's frame holds this object, so nobody else would end
+  // The context goes, and with it whoever waits: a waiting coroutine's frame holds this object, so nobody else would
+  // end
+
   // it. Not under the lock, as above.
   void abandon() noexcept {
     std::unique_lock lock(mutex_);
@@ -323,7 +325,8 @@ struct task_access {
 
 template <class R, class Token>
 auto wait_for_task(std::shared_ptr<task_state<R>> state, bool takes, Token&& token) {
-  return net::async_initiate<Token, front::completion_signature<R>>(initiate_task_wait<R>{std::move(state), takes}, token);
+  return net::async_initiate<Token, front::completion_signature<R>>(initiate_task_wait<R>{std::move(state), takes},
+                                                                    token);
 }
 
 template <class R>
@@ -333,9 +336,9 @@ net::awaitable<R> await_task(task_guard<R> guard) {
 
 } // namespace detail
 
-/// A call that was started by submit. It is an awaitable<R>: co_await it, combine it with && and ||, pass it to co_spawn
-/// and gather. That takes the result out of it. Others may wait, too, before: with async_wait for a copy of the result, with
-/// coproc::wait for the end.
+/// A call that was started by submit. It is an awaitable<R>: co_await it, combine it with && and ||, pass it to
+/// co_spawn and gather. That takes the result out of it. Others may wait, too, before: with async_wait for a copy of
+/// the result, with coproc::wait for the end.
 /// \par Order     those who wait are posted in the order in which they began to
 /// \par Cancel    cancelling one who waits for the result cancels the call, for all
 /// \par Drop      an unfinished task that is destroyed without having been awaited is cancelled; detach() lets it go on
@@ -359,12 +362,13 @@ public:
   /// Gives up the result; the call goes on.
   void detach() && noexcept { state_->detach(); }
 
-  /// By the table in docs/cancellation.md. \return false: the call had ended, and nothing happens. True: it is asked to end; what
-  /// it completes with says whether it did so because of that
+  /// By the table in docs/cancellation.md. \return false: the call had ended, and nothing happens. True: it is asked to
+  /// end; what it completes with says whether it did so because of that
   bool cancel(net::cancellation_type type = net::cancellation_type::terminal) noexcept { return state_->cancel(type); }
 
-  /// Waits with any token, as often as you like; signature void(std::exception_ptr[, R]). Each wait gets a copy of the result. One
-  /// with std::move(task).async_wait takes the result out, as co_await does; so does the first of an R that cannot be copied.
+  /// Waits with any token, as often as you like; signature void(std::exception_ptr[, R]). Each wait gets a copy of the
+  /// result. One with std::move(task).async_wait takes the result out, as co_await does; so does the first of an R that
+  /// cannot be copied.
   /// \par Errors  as run_in_executor; errc::already_awaited when the result has been taken
   /// \par Cancel  as run_in_executor
   /// @{

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// For tests of programs that use coproc: the errors that a call can end with, made at will. Not part of <coproc/coproc.hpp>. A public
-// header: may include everything.
+// For tests of programs that use coproc: the errors that a call can end with, made at will. Not part of
+// <coproc/coproc.hpp>. A public header: may include everything.
 #pragma once
 
 #include <coproc/codec/exception.hpp>
@@ -14,8 +14,8 @@
 #include <span>
 #include <vector>
 
-/// For tests of programs that use coproc. task_timeout, timed_out, bad_payload and pool_error(make_error_code(errc)) have public
-/// constructors.
+/// For tests of programs that use coproc. task_timeout, timed_out, bad_payload and pool_error(make_error_code(errc))
+/// have public constructors.
 namespace coproc::testing {
 
 /// As of a worker that was killed by this signal while it ran the task: 6 aborted, 9 killed, 11 wrong memory.
@@ -41,8 +41,8 @@ inline worker_lost worker_exited(int status) {
   return worker_lost(how);
 }
 
-/// What a call ends with whose task throws `e`: it goes the same way, over bytes. A standard exception becomes remote<E>, one that was
-/// registered an E, anything else remote_exception.
+/// What a call ends with whose task throws `e`: it goes the same way, over bytes. A standard exception becomes
+/// remote<E>, one that was registered an E, anything else remote_exception.
 template <class E>
 std::exception_ptr thrown_by_task(const E& e) {
   std::vector<std::byte> bytes(256);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a running task can learn and ask: which worker it is in, and whether somebody wants it to stop. Called in workers,
-// and in tasks of the thread bridge. A public header.
+// What a running task can learn and ask: which worker it is in, and whether somebody wants it to stop. Called in
+// workers, and in tasks of the thread bridge. A public header.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -41,17 +41,20 @@ inline pid_t pid() noexcept { return ::getpid(); }
 /// outside a worker.
 inline std::uint64_t seed() noexcept { return detail::worker::this_worker_context.seed; }
 
-/// Was the running task asked to stop (partial cancellation, or on_cancel::request_stop)? One load: ask often. Any thread
-/// of the worker; for tasks of the thread bridge the thread that runs the task.
+/// Was the running task asked to stop (partial cancellation, or on_cancel::request_stop)? One load: ask often. Any
+/// thread of the worker; for tasks of the thread bridge the thread that runs the task.
 inline bool stop_requested() noexcept {
   if (const auto* flag = detail::worker::thread_stop_flag) return flag->load(std::memory_order_relaxed);
   return detail::worker::this_worker_context.stop_requested();
 }
 
 /// When the running task will be stopped or killed for taking too long: its soft_timeout or timeout, whichever comes
-/// first, from its beginning, slightly early rather than late; or its deadline, if that comes before, which is late by the
-/// time that the task lay in its worker's ring. max() without any, and outside a task. The thread that runs the task.
-inline std::chrono::steady_clock::time_point deadline() noexcept { return detail::worker::this_worker_context.deadline; }
+/// first, from its beginning, slightly early rather than late; or its deadline, if that comes before, which is late by
+/// the time that the task lay in its worker's ring. max() without any, and outside a task. The thread that runs the
+/// task.
+inline std::chrono::steady_clock::time_point deadline() noexcept {
+  return detail::worker::this_worker_context.deadline;
+}
 
 /// A copyable handle to stop_requested(), with std::stop_token's names. Valid while the task runs.
 class stop_handle {
@@ -85,8 +88,9 @@ T& make_state(A&&... args) {
 template <class T>
 T& state() {
   if (!detail::state_of_this_worker<T>)
-    throw std::logic_error("coproc: this_worker::state<T>(): this worker has no T; call this_worker::make_state<T>() in "
-                           "pool_options::initializer");
+    throw std::logic_error(
+        "coproc: this_worker::state<T>(): this worker has no T; call this_worker::make_state<T>() in "
+        "pool_options::initializer");
   return *detail::state_of_this_worker<T>;
 }
 

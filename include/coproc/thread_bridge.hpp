@@ -83,10 +83,9 @@ template <class Awaiting = net::any_io_executor, thread_bridge Where, class F, c
 [[nodiscard]] auto run_in_executor(Where&& where, F&& fn, A&&... args) {
   static_assert(std::is_lvalue_reference_v<Where> || !std::same_as<std::remove_cvref_t<Where>, net::thread_pool>,
                 "coproc: the pool must outlive its tasks: pass a named thread_pool");
-  static_assert(
-      !detail::gcc12_closure_hazard<F>,
-      "coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write "
-      "coproc::moved(name) for std::move(name), and give what has no name one");
+  static_assert(!detail::gcc12_closure_hazard<F>,
+                "coproc: inside co_await g++ 12 destroys temporaries of this type twice (GCC PR 99576): write "
+                "coproc::moved(name) for std::move(name), and give what has no name one");
   if constexpr (detail::verify_temporaries<F, A...>() &&
                 detail::runs_on_threads<detail::decayed_t<F>, detail::decayed_t<A>...>()) {
     auto task = std::make_shared<detail::thread_task_of<detail::decayed_t<F>, detail::decayed_t<A>...>>(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// wait: waits until some of several tasks have ended, and leaves them alone. Runs in the front end, on the caller's executor. A public
-// header: may include everything.
+// wait: waits until some of several tasks have ended, and leaves them alone. Runs in the front end, on the caller's
+// executor. A public header: may include everything.
 #pragma once
 
 #include <coproc/bounded_channel.hpp>
@@ -112,9 +112,9 @@ net::awaitable<wait_result> wait_for_tasks(std::span<task<R>> tasks, when until,
 
 } // namespace detail
 
-/// Waits until what `until` says, for `timeout` at most, and says which tasks have ended. It cancels nothing and throws nothing of
-/// theirs: their results stay with them, and they may be waited for again, also by others at the same time. With a timeout of zero
-/// it looks, and does not wait.
+/// Waits until what `until` says, for `timeout` at most, and says which tasks have ended. It cancels nothing and throws
+/// nothing of theirs: their results stay with them, and they may be waited for again, also by others at the same time.
+/// With a timeout of zero it looks, and does not wait.
 ///
 ///     std::vector<coproc::task<int>> tasks = ...;
 ///     const auto [done, pending] = co_await coproc::wait(tasks, coproc::when::first_completed, 200ms);

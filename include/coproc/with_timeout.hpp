@@ -33,8 +33,8 @@ net::awaitable<void, Executor> expire_after(duration limit, bool& expired) {
   expired = !std::get<0>(outcome);
 }
 
-/// timed_out, with a text that says the limit; what the operation threw when it was cancelled is nested in it, unless it
-/// says just that.
+/// timed_out, with a text that says the limit; what the operation threw when it was cancelled is nested in it, unless
+/// it says just that.
 COPROC_DECL std::exception_ptr expiry(duration limit, const std::exception_ptr& cause) noexcept;
 
 template <class A, class Executor = executor_awaiting_t<A>>
@@ -76,14 +76,15 @@ concept limit_like = is_duration<std::remove_cvref_t<A>> || std::is_arithmetic_v
 
 } // namespace detail
 
-/// Awaits operation, a net::awaitable<T, E> or task<T>, for at most `limit` from the moment the result is awaited. Both orders of
-/// the two are the same: with_timeout(200ms, read()), with_timeout(read(), 200ms).
+/// Awaits operation, a net::awaitable<T, E> or task<T>, for at most `limit` from the moment the result is awaited. Both
+/// orders of the two are the same: with_timeout(200ms, read()), with_timeout(read(), 200ms).
 ///
 /// On expiry the operation gets terminal cancellation and is awaited to its end (a task of a pool is killed, its CPU
 /// free); then coproc::timed_out is thrown. If it completes with a value all the same, the value is the result.
-/// \par Errors    timed_out, whose text says the limit (with an exception other than operation_aborted, that the operation
-///                threw when it was cancelled, nested in it); before expiry, what the operation throws; std::invalid_argument, from the
-///                call itself, when limit is zero or negative
+/// \par Errors    timed_out, whose text says the limit (with an exception other than operation_aborted, that the
+/// operation
+///                threw when it was cancelled, nested in it); before expiry, what the operation throws;
+///                std::invalid_argument, from the call itself, when limit is zero or negative
 /// \par Cancel    forwarded to the operation with its type; completes with what the operation does
 /// \par Threads   as gather: with an E of another type than any_io_executor the caller's executor must be a strand, or
 ///                have one thread
@@ -111,9 +112,10 @@ template <class A, class B>
 net::awaitable<void> with_timeout(A&&, B&&) {
   static_assert(detail::limit_like<A> || detail::limit_like<B>,
                 "coproc: the limit of with_timeout is a std::chrono duration: with_timeout(200ms, operation)");
-  static_assert(!detail::limit_like<A> && !detail::limit_like<B>,
-                "coproc: with_timeout has a limit, but no operation: that is a net::awaitable<T> or a task<T>, as a call of a "
-                "coroutine returns, not the coroutine itself: with_timeout(200ms, read(socket))");
+  static_assert(
+      !detail::limit_like<A> && !detail::limit_like<B>,
+      "coproc: with_timeout has a limit, but no operation: that is a net::awaitable<T> or a task<T>, as a call of a "
+      "coroutine returns, not the coroutine itself: with_timeout(200ms, read(socket))");
   return {};
 }
 

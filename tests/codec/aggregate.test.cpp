@@ -139,7 +139,10 @@ class not_an_aggregate {
 struct nine { std::uint8_t a, b, c, d, e, f, g, h, i; };
 struct ten { TEN(a) };
 struct eleven { TEN(a) std::string last; };
-struct ninety_nine { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) std::uint8_t q, r, s, t, u, v, w, x; std::string last; };
+struct ninety_nine {
+  TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) std::uint8_t q, r, s, t, u, v, w, x;
+  std::string last;
+};
 struct hundred { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) TEN(j) };
 struct hundred_and_one { TEN(a) TEN(b) TEN(c) TEN(d) TEN(e) TEN(f) TEN(g) TEN(h) TEN(i) TEN(j) std::string last; };
 #undef TEN

@@ -315,9 +315,8 @@ TEST_CASE("a reference to far memory is viewed in place, or copied where the par
   CHECK(decode_far<std::span<const double>>({80, 500}, &far, [](std::span<const double> v) {
           calls += v.data() == &array[10] && v.size() == 500;
         }) == outcome::value);
-  CHECK(decode_far<std::span<const double, 2>>({80, 2}, &far, [](std::span<const double, 2> v) {
-          calls += v.data() == &array[10];
-        }) == outcome::value);
+  CHECK(decode_far<std::span<const double, 2>>(
+            {80, 2}, &far, [](std::span<const double, 2> v) { calls += v.data() == &array[10]; }) == outcome::value);
   CHECK(decode_far<std::span<const double>>({0, 0}, &far, [](std::span<const double> v) { calls += v.empty(); }) ==
         outcome::value);
   CHECK(decode_far<std::vector<double>>({80, 3}, &far, [](const std::vector<double>& v) {
@@ -344,7 +343,8 @@ TEST_CASE("a reference to far memory that is impossible, or of which the reader 
   CHECK(decode_far<std::vector<std::string>>({0, 2}, &far, [](const std::vector<std::string>&) { called = true; }) ==
         outcome::exception);
   CHECK(!called);
-  for (const std::uint64_t length : {far_length, far_length - 1}) { // nor is it cut short, nor any other length taken for it
+  // nor is it cut short, nor any other length taken for it
+  for (const std::uint64_t length : {far_length, far_length - 1}) {
     test::payload p;
     p.writer().put_length(length).put(std::uint64_t{0});
     coproc::reader r(p.bytes(), &far);

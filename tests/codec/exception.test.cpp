@@ -9,9 +9,9 @@
 #include <catch2/catch.hpp>
 #include <functional>
 #include <future>
-#include <variant>
 #include <regex>
 #include <string>
+#include <variant>
 
 namespace {
 
@@ -106,7 +106,9 @@ std::string what_of(const std::exception_ptr& p) {
 
 template <>
 struct coproc::codec<parse_error> {
-  static void encode(writer& w, const parse_error& e) { w.put(std::string(e.what())).put(e.line).put(std::string(60, 'x')); }
+  static void encode(writer& w, const parse_error& e) {
+    w.put(std::string(e.what())).put(e.line).put(std::string(60, 'x'));
+  }
   static parse_error decode(reader& r) {
     const auto text = r.get<std::string>();
     const auto line = r.get<int>();
@@ -207,7 +209,8 @@ TEST_CASE("thrown strings keep their text") {
   CHECK(what_of<coproc::remote_exception>(sent_exception(std::string("text"))) == "text");
   char text[] = "mine";
   CHECK(what_of<coproc::remote_exception>(sent([&] { throw static_cast<char*>(text); })) == "mine");
-  CHECK(what_of<coproc::remote_exception>(sent([] { throw static_cast<const char*>(nullptr); })) == "the task threw char const*");
+  CHECK(what_of<coproc::remote_exception>(sent([] { throw static_cast<const char*>(nullptr); })) ==
+        "the task threw char const*");
 }
 
 namespace {

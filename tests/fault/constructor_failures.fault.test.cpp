@@ -60,11 +60,11 @@ TEST_CASE("each system call of the constructor fails at each of its calls, and n
 
   // What is done without, or tried again.
   const std::set<call> best_effort{
-      call::open,      call::read,    call::unshare,         call::poll,    call::epoll_wait,
-      call::wait4,     call::recvmsg, call::sigaction,       call::setpgid, call::close_range,
-      call::dup2,      call::sigmask, call::timerfd_settime, call::prctl,   call::exit,
-      call::futex_wait, call::advise,     call::getaffinity,     call::sysconf, call::shutdown,
-      call::sleep,     call::write,   call::descriptor_flags, call::eventfd_write};
+      call::open,       call::read,    call::unshare,          call::poll,         call::epoll_wait,
+      call::wait4,      call::recvmsg, call::sigaction,        call::setpgid,      call::close_range,
+      call::dup2,       call::sigmask, call::timerfd_settime,  call::prctl,        call::exit,
+      call::futex_wait, call::advise,  call::getaffinity,      call::sysconf,      call::shutdown,
+      call::sleep,      call::write,   call::descriptor_flags, call::eventfd_write};
   int runs = 0, refused = 0;
   for (unsigned who = 0; who != 3; ++who)
     for (unsigned c = 0; c != calls; ++c)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// All crash points, under all circumstances: finds the points that undisturbed runs pass, which are the denominator, then
-// ends a process at each of them, in several front ends side by side, since a run that stops waits for most of its time.
+// All crash points, under all circumstances: finds the points that undisturbed runs pass, which are the denominator,
+// then ends a process at each of them, in several front ends side by side, since a run that stops waits for most of its
+// time.
 #pragma once
 
 #include "crash_run.hpp"
@@ -16,8 +17,8 @@ class crash_campaign {
 public:
   crash_campaign(fate how, unsigned front_ends) : how_(how), front_ends_(front_ends) {}
 
-  /// Tells Catch what did not hold, and prints the count. COPROC_ONLY, in the environment, is a part of the name of a run,
-  /// as it stands above its problems: those runs alone, without a count.
+  /// Tells Catch what did not hold, and prints the count. COPROC_ONLY, in the environment, is a part of the name of a
+  /// run, as it stands above its problems: those runs alone, without a count.
   void execute() {
     install_hooks();
     for (const plan& p : plans())

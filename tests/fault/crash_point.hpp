@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A crash point is a store to shared memory or a system call of a worker or of the fork server, before or after. The hooks
-// of the library bring each process past its points; shared memory says who is to be killed or stopped at which, so that a
-// worker that is made later does not meet the same end. Needs COPROC_FAULT_POINTS.
+// A crash point is a store to shared memory or a system call of a worker or of the fork server, before or after. The
+// hooks of the library bring each process past its points; shared memory says who is to be killed or stopped at which,
+// so that a worker that is made later does not meet the same end. Needs COPROC_FAULT_POINTS.
 #pragma once
 
 #include "side_by_side.hpp"
@@ -42,8 +42,8 @@ struct point {
   }
 };
 
-/// How many runs may be on their way to their point at a time: those that wait for a deadline take no CPU from them, so that
-/// time limits say the same on any machine, however many front ends there are.
+/// How many runs may be on their way to their point at a time: those that wait for a deadline take no CPU from them, so
+/// that time limits say the same on any machine, however many front ends there are.
 class admission {
 public:
   explicit admission(unsigned runs) { ::sem_init(&left_, 1, runs); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// One run of a pool in which one process is killed, or stopped, at one crash point: what the ring holds, when it happens,
-// and everything that must hold afterwards. A stopped worker is killed by the pool's own deadlines, and so is a stopped fork
-// server once the pool has heard of it.
+// One run of a pool in which one process is killed, or stopped, at one crash point: what the ring holds, when it
+// happens, and everything that must hold afterwards. A stopped worker is killed by the pool's own deadlines, and so is
+// a stopped fork server once the pool has heard of it.
 #pragma once
 
 #include "crash_point.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// n-th failure injection: one system call, of one kind of process, fails once, at its n-th time, or from then on. What to
-// fail is decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
+// n-th failure injection: one system call, of one kind of process, fails once, at its n-th time, or from then on. What
+// to fail is decided by shared memory, since the hooks are inherited by fork. Needs COPROC_FAULT_POINTS.
 #pragma once
 
 #include "side_by_side.hpp"
@@ -104,8 +104,11 @@ inline std::vector<int> plausible_errors(call c) {
   case call::epoll_wait:
   case call::sleep: return {EINTR};
   case call::unshare: return {EPERM};
-  case call::wait4: return {EINTR};
-  // A wake-up on mapped memory cannot fail, and nobody could do without; nor can what is called with valid arguments, on
+  case call::wait4:
+    return {EINTR};
+    // A wake-up on mapped memory cannot fail, and nobody could do without; nor can what is called with valid arguments,
+    // on
+
   // what is this process's own.
   case call::futex_wake:
   case call::unmap:

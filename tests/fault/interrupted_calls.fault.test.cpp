@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Signals and short transfers, everywhere at once: each call that a signal can interrupt is interrupted every second time,
-// in the front end, in the fork server and in the workers, and each read gives one byte at a time. Nobody may notice. (The
-// n-th interruption alone is in constructor_failures and respawn_failures.)
+// Signals and short transfers, everywhere at once: each call that a signal can interrupt is interrupted every second
+// time, in the front end, in the fork server and in the workers, and each read gives one byte at a time. Nobody may
+// notice. (The n-th interruption alone is in constructor_failures and respawn_failures.)
 #include <coproc/process_pool.hpp>
 #include <coproc/run_in_executor.hpp>
 
@@ -22,8 +22,9 @@ namespace {
 
 // Memory that is shared with all processes, since each of them interrupts.
 std::atomic<int> (&interruptions())[calls] {
-  static auto* const counts = new (::mmap(nullptr, sizeof(std::atomic<int>[calls]), PROT_READ | PROT_WRITE,
-                                          MAP_SHARED | MAP_ANONYMOUS, -1, 0)) std::atomic<int>[calls]{};
+  static auto* const counts =
+      new (::mmap(nullptr, sizeof(std::atomic<int>[calls]), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0))
+          std::atomic<int>[calls] {};
   return *reinterpret_cast<std::atomic<int>(*)[calls]>(counts);
 }
 
@@ -79,7 +80,8 @@ int hoard(int bytes) {
 }
 
 template <class... A, class R>
-R result_of(net::io_context& io, const process_pool& pool, R (*fn)(A...), std::type_identity_t<std::decay_t<A>>... args) {
+R result_of(net::io_context& io, const process_pool& pool, R (*fn)(A...),
+            std::type_identity_t<std::decay_t<A>>... args) {
   R result{};
   bool done = false;
   async_run(pool, work(fn, args...), [&](std::exception_ptr e, R r) {
@@ -173,7 +175,8 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
     CHECK(lost == 1);
     CHECK(result_of(io, pool, next, 2) == 3);
   }
-  { // Memory is given back, by a worker that goes to sleep after its result was read; that one has no limit to grow over.
+  // Memory is given back, by a worker that goes to sleep after its result was read; that one has no limit to grow over.
+  {
     const leak_audit audit;
     const hooks installed;
     net::io_context io(1);
@@ -191,7 +194,8 @@ TEST_CASE("a pool works as ever although signals interrupt every second call") {
     all += can_be_interrupted(static_cast<call>(c));
     kinds += interruptions()[c] != 0;
     interrupted += interruptions()[c];
-    if (can_be_interrupted(static_cast<call>(c)) && interruptions()[c] == 0) UNSCOPED_INFO("not interrupted: call " << c);
+    if (can_be_interrupted(static_cast<call>(c)) && interruptions()[c] == 0)
+      UNSCOPED_INFO("not interrupted: call " << c);
   }
   CHECK(kinds + 3 >= all);
   WARN(interrupted << " interruptions of " << kinds << " kinds of calls, of " << all);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// n-th failure injection, for ever: from some moment on a system call fails whenever it is made, in the front end, in the
-// fork server or in the workers. The constructor throws or does without; a pool that runs completes every task, with its
-// value or with the cause, and once the call works again it is usable or says that it has failed; nothing is left behind.
+// n-th failure injection, for ever: from some moment on a system call fails whenever it is made, in the front end, in
+// the fork server or in the workers. The constructor throws or does without; a pool that runs completes every task,
+// with its value or with the cause, and once the call works again it is usable or says that it has failed; nothing is
+// left behind.
 #include <coproc/process_pool.hpp>
 #include <coproc/run_in_executor.hpp>
 
@@ -71,7 +72,8 @@ void expect_completed(const counts& c) {
   expect(c.wrong == 0, "wrong: " + c.others);
 }
 
-/// A fork server that can never speak again is one that hangs: nobody can be started until it is killed, and nobody kills it.
+/// A fork server that can never speak again is one that hangs: nobody can be started until it is killed, and nobody
+/// kills it.
 bool makes_it_dumb(unsigned who, unsigned c) {
   return static_cast<role>(who) == role::server && static_cast<call>(c) == call::sendmsg;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Runs that wait for most of their time, in several front ends side by side, which are forked copies of the test. Free of
-// Catch, which does not report from a copy: what does not hold is collected, and told by the process that forked them.
+// Runs that wait for most of their time, in several front ends side by side, which are forked copies of the test. Free
+// of Catch, which does not report from a copy: what does not hold is collected, and told by the process that forked
+// them.
 #pragma once
 
 #include <algorithm>
@@ -34,8 +35,8 @@ T* make_shared_with_children(const A&... args) {
   return new (p) T(args...);
 }
 
-/// Calls run(i) once for every i below `runs`, in `front_ends` processes; each takes the next one that nobody has taken, and
-/// begins with prepare(). Returns the problems of each run below its name(i); empty if there are none.
+/// Calls run(i) once for every i below `runs`, in `front_ends` processes; each takes the next one that nobody has
+/// taken, and begins with prepare(). Returns the problems of each run below its name(i); empty if there are none.
 template <class Prepare, class Run, class Name>
 std::string run_side_by_side(std::size_t runs, unsigned front_ends, Prepare prepare, Run run, Name name) {
   struct board {

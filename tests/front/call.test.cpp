@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The life of one call against an engine that has records only: what keeps it alive, and that each call completes once, whatever
-// goes wrong on its way, and leaves its record behind.
+// The life of one call against an engine that has records only: what keeps it alive, and that each call completes once,
+// whatever goes wrong on its way, and leaves its record behind.
 #include <coproc/front/call.hpp>
 
 #include "fake_engine.hpp"
@@ -169,7 +169,8 @@ TEST_CASE("a call that cannot be encoded completes with the reason, posted, and 
   const auto out = std::make_shared<outcome>();
   task_record* const first = &engine->records.acquire();
   engine->recycle(*first);
-  auto call = prepared_call::make(engine, nullptr, true, [](const std::string& s) { return int(s.size()); }, std::string(100, 'x'));
+  auto call = prepared_call::make(
+      engine, nullptr, true, [](const std::string& s) { return int(s.size()); }, std::string(100, 'x'));
   CHECK(call.identity().first == nullptr);
   CHECK(&engine->records.acquire() == first);
   SECTION("awaited") {
@@ -188,9 +189,7 @@ TEST_CASE("a call that its pool cannot take completes with the reason, and its h
                                     std::make_exception_ptr(coproc::pool_error(make_error_code(errc::pool_closed))));
   prepared_call call = b.call();
   task_record* const record = call.identity().first;
-  SECTION("near the record") {
-    std::move(call).start<int>(caller{b.out});
-  }
+  SECTION("near the record") { std::move(call).start<int>(caller{b.out}); }
   SECTION("far from it") {
     net::cancellation_signal signal;
     std::move(call).start<int>(net::bind_cancellation_slot(signal.slot(), caller{b.out}));
@@ -225,7 +224,8 @@ TEST_CASE("a handler that there is no memory for is refused at once, and the rec
   CHECK(b.is_free(record));
 }
 
-TEST_CASE("when the context is gone, only a coroutine of another one hears of it; nothing is posted to the one that is gone") {
+TEST_CASE("when the context is gone, only a coroutine of another one hears of it; nothing is posted to "
+          "the one that is gone") {
   bench b;
   prepared_call call = b.call();
   task_record* const record = call.identity().first;

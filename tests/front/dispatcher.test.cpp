@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// The dispatcher against recorded effects: admission, order, cancellation, rules K and D (docs/protocol.md), deaths, violations,
-// restarts. Workers are played by hand over real mailboxes; one thread, no fork, a clock that moves when told.
+// The dispatcher against recorded effects: admission, order, cancellation, rules K and D (docs/protocol.md), deaths,
+// violations, restarts. Workers are played by hand over real mailboxes; one thread, no fork, a clock that moves when
+// told.
 #include <coproc/front/dispatcher.hpp>
 
 #include <coproc/front/record_handler.hpp>
@@ -321,7 +322,8 @@ TEST_CASE("a task of the usual kind needs nothing but the hot part of its record
   }
 }
 
-TEST_CASE("the time-outs of a task that is taken back are not those of the one behind it, though the worker says it runs that") {
+TEST_CASE("the time-outs of a task that is taken back are not those of the one behind it, "
+          "though the worker says it runs that") {
   front::dispatcher_limits limits;
   limits.max_workers = 1;
   limits.kill_grace = 5s;
@@ -815,8 +817,8 @@ TEST_CASE("when the fork server is lost, running tasks are lost with that cause 
   const auto idle = b.live_worker(0);
   const auto busy = b.live_worker(1);
   const auto finished = b.live_worker(2);
-  b.add_worker(3);                       // starting
-  b.record(idle).on_socket_full(b.now);  // so that all work goes to the two others
+  b.add_worker(3);                      // starting
+  b.record(idle).on_socket_full(b.now); // so that all work goes to the two others
   b.submit(1);
   b.submit(2);
   REQUIRE(b.record(busy).load() + b.record(finished).load() == 2);

@@ -144,9 +144,16 @@ private:
     terms.timeout = chance(0.2) ? duration(std::chrono::microseconds(1 + below(5000))) : unlimited;
     terms.when_cancelled = chance(0.2) ? on_cancel::request_stop : on_cancel::kill;
     t.may_wait = !chance(0.2);
-    open_[name] = {
-        &t, t.ticket.load(), 0, false, t.may_wait, false, false, terms.when_cancelled == on_cancel::request_stop,
-        terms.timeout, 0};
+    open_[name] = {&t,
+                   t.ticket.load(),
+                   0,
+                   false,
+                   t.may_wait,
+                   false,
+                   false,
+                   terms.when_cancelled == on_cancel::request_stop,
+                   terms.timeout,
+                   0};
     d_.submit(t, now_);
     d_.pump(now_);
   }
@@ -482,7 +489,8 @@ private:
     }
     case verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((details(t).error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_, "failed for no reason");
+      require((details(t).error == make_error_code(errc::queue_full) && !s.may_wait) || !faults_,
+              "failed for no reason");
       break;
     case verdict::exception: require(false, "an exception"); break;
     }

@@ -8,9 +8,9 @@
 #include <cstdint>
 
 using namespace std::chrono_literals;
-using coproc::os::clock_now;
 using coproc::detail::front::drainer_spin;
 using coproc::detail::front::head_set;
+using coproc::os::clock_now;
 namespace shm = coproc::shm;
 
 namespace {

@@ -15,8 +15,8 @@ namespace {
 constexpr auto never = time_point::max();
 constexpr time_point begin{1h};
 
-// Plays a task that was thought to take `expected`, and takes longer than until the alarm. True: the result was there while
-// the front end watched.
+// Plays a task that was thought to take `expected`, and takes longer than until the alarm. True: the result was there
+// while the front end watched.
 bool caught(early_wake& e, std::chrono::nanoseconds expected, std::chrono::nanoseconds takes) {
   const auto alarm = e.alarm(begin, begin + expected);
   if (alarm == never || !e.woken(alarm)) return false;
@@ -91,7 +91,8 @@ TEST_CASE("results that come when they are due are caught, each of them") {
   for (int i = 0; i != 100; ++i) CHECK(caught(e, 100us, i % 2 == 0 ? 90us : 110us));
 }
 
-TEST_CASE("after results that were not there in time, or long before, the next ones are left to the bells, more each time") {
+TEST_CASE(
+    "after results that were not there in time, or long before, the next ones are left to the bells, more each time") {
   const auto took = GENERATE(std::chrono::nanoseconds(200us), std::chrono::nanoseconds(20us));
   early_wake e;
   std::vector<int> tried;
@@ -101,7 +102,8 @@ TEST_CASE("after results that were not there in time, or long before, the next o
       if (!e.woken(std::min(alarm, begin + took))) e.came(); // else it watches in vain
     }
   REQUIRE(tried.size() > 9);
-  for (std::size_t n = 1; n != tried.size(); ++n) CHECK(tried[n] - tried[n - 1] == 1 + (1 << std::min<std::size_t>(n - 1, 8)));
+  for (std::size_t n = 1; n != tried.size(); ++n)
+    CHECK(tried[n] - tried[n - 1] == 1 + (1 << std::min<std::size_t>(n - 1, 8)));
   SECTION("until one comes when it is due") {
     while (e.alarm(begin, begin + 100us) == never) {
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An engine that has records and nothing else: what a record needs to have a home. A test derives from it what it needs more.
-// May include front/ and below.
+// An engine that has records and nothing else: what a record needs to have a home. A test derives from it what it needs
+// more. May include front/ and below.
 #pragma once
 
 #include <coproc/front/engine.hpp>
@@ -27,7 +27,8 @@ public:
   using memory = std::shared_ptr<const front::array_memory>;
 
   /// `context`: the io_context whose plain executor that is.
-  explicit fake_engine(net::any_io_executor ex = {}, net::io_context* context = nullptr, std::uint64_t argument_limit = 1 << 20)
+  explicit fake_engine(net::any_io_executor ex = {}, net::io_context* context = nullptr,
+                       std::uint64_t argument_limit = 1 << 20)
       : engine(argument_limit, std::move(ex)) {
     context_.store(context);
   }

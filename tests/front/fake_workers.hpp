@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The dispatcher's surroundings in tests: effects that are only written down, workers played by hand over real mailboxes, and
-// a clock that moves when told. One process, one thread. May include front/ and below.
+// The dispatcher's surroundings in tests: effects that are only written down, workers played by hand over real
+// mailboxes, and a clock that moves when told. One process, one thread. May include front/ and below.
 #pragma once
 
 #include "fake_engine.hpp"

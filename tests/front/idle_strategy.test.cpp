@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How the drainer falls asleep and wakes up: what the workers are told, and what the timer is set to. One thread, no clock.
+// How the drainer falls asleep and wakes up: what the workers are told, and what the timer is set to. One thread, no
+// clock.
 #include <coproc/front/idle_strategy.hpp>
 
 #include <catch2/catch.hpp>
@@ -133,7 +134,8 @@ TEST_CASE("after three pauses that brought nothing bells ring again, until somet
   CHECK(s.host.told() == "timer arm_idle5 ");
 }
 
-TEST_CASE("woken by the clock ahead of a result it silences the bells, and spins until the result is there or overdue") {
+TEST_CASE(
+    "woken by the clock ahead of a result it silences the bells, and spins until the result is there or overdue") {
   sleeper s;
   const auto due = begin + 100us;
   s.host.waking_.due = due;

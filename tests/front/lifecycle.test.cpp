@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The dispatcher's part of the life of workers and tasks: recycling, growing, shutting down, time-outs in the queue, retries,
-// priorities, keys. Workers are played by hand over real mailboxes, with a clock that moves when told.
+// The dispatcher's part of the life of workers and tasks: recycling, growing, shutting down, time-outs in the queue,
+// retries, priorities, keys. Workers are played by hand over real mailboxes, with a clock that moves when told.
 #include <coproc/front/dispatcher.hpp>
 
 #include "fake_workers.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every option at its boundary values: the least and the greatest that are accepted, and one beyond each, which is refused
-// by name. What the values then do is shown in tests/front/ and tests/process/.
+// Every option at its boundary values: the least and the greatest that are accepted, and one beyond each, which is
+// refused by name. What the values then do is shown in tests/front/ and tests/process/.
 #include <coproc/front/options_check.hpp>
 
 #include <catch2/catch.hpp>
@@ -54,14 +54,14 @@ dispatcher_limits limits_of(const pool_options& o) { return resolve(o).limits; }
 
 struct counted {
   const char* name;
-  count pool_options::*member;
+  count pool_options::* member;
   std::vector<long long> accepted;
   std::vector<long long> refused;
 };
 
 struct timed {
   const char* name;
-  coproc::time_limit pool_options::*member;
+  coproc::time_limit pool_options::* member;
 };
 
 } // namespace
@@ -72,9 +72,15 @@ TEST_CASE("each count of pool_options is accepted at both ends of its range, and
       {"max_queue", &pool_options::max_queue, {0, 4, 1ll << 32}, {-1, 3, (1ll << 32) + 1, least, most}},
       {"max_queue_bytes", &pool_options::max_queue_bytes, {0, 1, 1ll << 50}, {-1, (1ll << 50) + 1, least, most}},
       {"max_payload", &pool_options::max_payload, {0, 1, 1ll << 40}, {-1, (1ll << 40) + 1, least, most}},
-      {"max_tasks_per_child", &pool_options::max_tasks_per_child, {0, 1, 1ll << 62}, {-1, (1ll << 62) + 1, least, most}},
+      {"max_tasks_per_child",
+       &pool_options::max_tasks_per_child,
+       {0, 1, 1ll << 62},
+       {-1, (1ll << 62) + 1, least, most}},
       {"max_tasks_jitter", &pool_options::max_tasks_jitter, {0}, {-1, 1, least, most}},
-      {"max_memory_per_child", &pool_options::max_memory_per_child, {0, 1, 1ll << 62}, {-1, (1ll << 62) + 1, least, most}},
+      {"max_memory_per_child",
+       &pool_options::max_memory_per_child,
+       {0, 1, 1ll << 62},
+       {-1, (1ll << 62) + 1, least, most}},
       {"min_workers", &pool_options::min_workers, {0, 1, 4}, {-1, 5, least, most}},
       {"max_start_failures", &pool_options::max_start_failures, {0, 1, 1'000'000}, {-1, 1'000'001, least, most}},
       {"max_warm_bytes", &pool_options::max_warm_bytes, {0, 1, 1ll << 50}, {-1, (1ll << 50) + 1, least, most}},
@@ -93,8 +99,9 @@ TEST_CASE("each count of pool_options is accepted at both ends of its range, and
 }
 
 TEST_CASE("each duration of pool_options may be a nanosecond or unlimited, and nothing that is not positive") {
-  for (const timed& row : {timed{"kill_grace", &pool_options::kill_grace}, timed{"idle_timeout", &pool_options::idle_timeout},
-                           timed{"start_timeout", &pool_options::start_timeout}}) {
+  for (const timed& row :
+       {timed{"kill_grace", &pool_options::kill_grace}, timed{"idle_timeout", &pool_options::idle_timeout},
+        timed{"start_timeout", &pool_options::start_timeout}}) {
     for (const duration d : {duration(nanoseconds(1)), duration::max() - nanoseconds(1), unlimited}) {
       INFO(row.name << " = " << d.count());
       CHECK(refusal_of(pool_with([&](pool_options& o) { o.*row.member = d; })) == "");
@@ -116,7 +123,8 @@ TEST_CASE("busy_poll is taken as it is, refused where it is not positive, and ig
   CHECK(resolved(nanoseconds(1)) == nanoseconds(alone ? 0 : 1));
   CHECK(resolved(unlimited) == (alone ? duration::zero() : unlimited));
   for (const duration d : {duration::zero(), duration(nanoseconds(-1))})
-    CHECK(refusal_of(pool_with([&](pool_options& o) { o.busy_poll = d; })).find("pool_options::busy_poll") != std::string::npos);
+    CHECK(refusal_of(pool_with([&](pool_options& o) { o.busy_poll = d; })).find("pool_options::busy_poll") !=
+          std::string::npos);
 }
 
 TEST_CASE("zero means the default") {

@@ -21,7 +21,8 @@ pace learned(double ran_ns, bool crowded = false, int times = 100) {
 
 } // namespace
 
-TEST_CASE("a ring holds about one wake-up's worth of work, two of what is shorter than many wake-ups, one of the rest") {
+TEST_CASE(
+    "a ring holds about one wake-up's worth of work, two of what is shorter than many wake-ups, one of the rest") {
   CHECK(learned(100).depth() == shm::ring_slots);
   CHECK(learned(1'000).depth() == 61);
   CHECK(learned(10'000).depth() == 7);
@@ -73,7 +74,8 @@ TEST_CASE("no report makes nonsense of it") {
   CHECK(p.depth() == shm::ring_slots);
   for (int i = 0; i != 2'000; ++i) p.learn(static_cast<double>(std::numeric_limits<std::uint64_t>::max()));
   CHECK(p.depth() == 1);
-  CHECK(p.task_ns() * shm::ring_slots < static_cast<double>(std::chrono::nanoseconds::max().count())); // a ring's time is a time
+  // a ring's time is a time
+  CHECK(p.task_ns() * shm::ring_slots < static_cast<double>(std::chrono::nanoseconds::max().count()));
   for (int i = 0; i != 100; ++i) p.learn(1);
   CHECK(p.depth() == shm::ring_slots);
 }

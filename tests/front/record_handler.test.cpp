@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A handler with a record: near where it runs on the pool's own context, far or in memory of its own elsewhere; each ending.
+// A handler with a record: near where it runs on the pool's own context, far or in memory of its own elsewhere; each
+// ending.
 #include <coproc/front/record_handler.hpp>
 
 #include "fake_engine.hpp"

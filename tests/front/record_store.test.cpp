@@ -72,7 +72,8 @@ TEST_CASE("a call that could not be encoded leaves no argument memory in its rec
   record_store store(nullptr);
   auto segments = std::make_shared<shm::segment_pool>();
   task_record& t = store.acquire();
-  make_details(t).block = segments->allocate(1000); // the encoding failed after this, and before call.location spoke of it
+  // the encoding failed after this, and before call.location spoke of it
+  make_details(t).block = segments->allocate(1000);
   const std::byte* const where = make_details(t).block.data();
   t.encumbered = true;
   store.recycle(t);

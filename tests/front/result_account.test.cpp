@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Results are given back in the order in which they were drained, in whatever order they are done with, and all of them.
+// Results are given back in the order in which they were drained, in whatever order they are done with, and all of
+// them.
 #include <coproc/front/result_account.hpp>
 
 #include <catch2/catch.hpp>

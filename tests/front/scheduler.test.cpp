@@ -51,7 +51,7 @@ TEST_CASE("a ring is filled to about one wake-up's worth of work") {
   const auto w = b.live_worker(0);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
   CHECK(b.record(w).load() < 10); // as long as nothing is known
-  b.run_all(w);                  // in no time, says the clock
+  b.run_all(w);                   // in no time, says the clock
   b.completed();
   b.teach(w);
   for (std::uint64_t i = 0; i != 100; ++i) b.submit(i);
@@ -154,7 +154,8 @@ TEST_CASE("all memory that a task's arguments refer to is announced to its worke
   const auto w = b.live_worker(0);
   auto& t = b.task(1, 30);
   for (int i = 0; i != 3; ++i)
-    make_details(t).arrays.push_back(std::make_shared<const front::array_block>(segments->allocate(1000), std::size_t{1000}));
+    make_details(t).arrays.push_back(
+        std::make_shared<const front::array_block>(segments->allocate(1000), std::size_t{1000}));
   t.call.location = front::task_record::inline_and_lent;
   REQUIRE(t.arguments_inline());
   SECTION("at once") {

@@ -49,9 +49,10 @@ TEST_CASE("in every simulated world each task completes once, by the rules, and 
   }
   using detail::front::verdict;
   const auto of = [&](verdict v) { return outcomes[static_cast<std::size_t>(v)]; };
-  WARN(seeds << " seeds, " << completions << " tasks, " << quick << " of them submitted quickly (" << of(verdict::value) << " values, " << of(verdict::lost)
-             << " lost, " << of(verdict::task_timeout) << " timed out, " << of(verdict::aborted) << " cancelled, "
-             << of(verdict::failed) << " failed), " << deaths << " deaths, " << resizes << " resizes, " << steps << " steps of workers");
+  WARN(seeds << " seeds, " << completions << " tasks, " << quick << " of them submitted quickly (" << of(verdict::value)
+             << " values, " << of(verdict::lost) << " lost, " << of(verdict::task_timeout) << " timed out, "
+             << of(verdict::aborted) << " cancelled, " << of(verdict::failed) << " failed), " << deaths << " deaths, "
+             << resizes << " resizes, " << steps << " steps of workers");
   if (seeds < 1000) return;
   CHECK(quick > seeds);
   CHECK(resizes > seeds);

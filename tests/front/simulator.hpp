@@ -51,9 +51,9 @@ struct simulated_worker : hand_worker {
   pid_t pid = 0;
   at next = at::boot;
   bool alive = false, stopped = false, asleep = false, watched = true, termed = false, dies_in_initializer = false;
-  bool deaf = false;                   ///< blocks SIGTERM just now
+  bool deaf = false;                 ///< blocks SIGTERM just now
   os::time_point unkillable_until{}; ///< in an uninterruptible sleep
-  std::uint64_t name = 0;              ///< of the task it runs
+  std::uint64_t name = 0;            ///< of the task it runs
   std::uint32_t epoch = 0;
   std::uint64_t last_rung = 0, turn = 0; ///< the scheduled step has this number; others are void
   int lost = 0, status = 0;
@@ -203,14 +203,15 @@ private:
     d_.workers().each_worker([&](front::worker& r) {
       const worker& w = workers_.at(r.incarnation);
       text += fmt::format(
-          "\n  worker {}: status {}, suspended {}, load {}; next {}, alive {}, stopped {}, stuck {}, asleep {}, deaf {}",
-          r.incarnation, static_cast<int>(r.status()), r.suspended(), r.load(), static_cast<int>(w.next), w.alive, w.stopped,
-          w.stuck, w.asleep, w.deaf);
+          "\n  worker {}: status {}, suspended {}, load {}; next {}, alive {}, stopped {}, stuck {}, asleep {}, "
+          "deaf {}",
+          r.incarnation, static_cast<int>(r.status()), r.suspended(), r.load(), static_cast<int>(w.next), w.alive,
+          w.stopped, w.stuck, w.asleep, w.deaf);
     });
-    text += fmt::format("\n  front end: waits {}, timer in {} us, next deadline in {} us, server gone {}",
-                        waits_, timer_at_ == os::time_point::max() ? -1 : (timer_at_ - now_) / 1us,
-                        d_.next_deadline() == os::time_point::max() ? -1 : (d_.next_deadline() - now_) / 1us,
-                        server_gone_);
+    text +=
+        fmt::format("\n  front end: waits {}, timer in {} us, next deadline in {} us, server gone {}", waits_,
+                    timer_at_ == os::time_point::max() ? -1 : (timer_at_ - now_) / 1us,
+                    d_.next_deadline() == os::time_point::max() ? -1 : (d_.next_deadline() - now_) / 1us, server_gone_);
     return text;
   }
 
@@ -402,8 +403,12 @@ private:
       mail_.pop_front();
       switch (m.event) {
       case detail::server::server_event::started: d_.workers().started(m.incarnation, m.pid, {}, now_); break;
-      case detail::server::server_event::start_failed: d_.workers().start_refused(m.incarnation, os::system_code(m.error), now_); break;
-      case detail::server::server_event::exited: d_.workers().exited(m.incarnation, detail::server::exit_from(m), now_); break;
+      case detail::server::server_event::start_failed:
+        d_.workers().start_refused(m.incarnation, os::system_code(m.error), now_);
+        break;
+      case detail::server::server_event::exited:
+        d_.workers().exited(m.incarnation, detail::server::exit_from(m), now_);
+        break;
       default: break;
       }
     }
@@ -820,7 +825,8 @@ private:
     }
     case front::verdict::failed:
       require(s.begun == 0, "failed though it was begun");
-      require((details(t).error == make_error_code(errc::queue_full) && !s.may_wait) || (s.has_block && fault_rate_ > 0) ||
+      require((details(t).error == make_error_code(errc::queue_full) && !s.may_wait) ||
+                  (s.has_block && fault_rate_ > 0) ||
                   (details(t).error == make_error_code(errc::pool_closed) && closed_) || server_gone_,
               "failed for no reason");
       break;

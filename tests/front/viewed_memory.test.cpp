@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the front end makes of references to a worker's memory, honest and forged: views of what is there, bad_payload for the
-// rest, and the loan given back exactly once in any case. One thread, then several.
+// What the front end makes of references to a worker's memory, honest and forged: views of what is there, bad_payload
+// for the rest, and the loan given back exactly once in any case. One thread, then several.
 #include <coproc/front/record_handler.hpp>
 
 #include <coproc/codec/call.hpp>
@@ -22,7 +22,9 @@ constexpr std::size_t file_bytes = 8192;
 /// A task whose result, inline, was lent memory as loan 5 of a worker, and the worker's pen.
 class bench {
 public:
-  bench() : memory(make_worker_memory(file_bytes)), t(engine.records.acquire()), pen_(bytes_, sizeof bytes_, &full, nullptr) {
+  bench()
+      : memory(make_worker_memory(file_bytes)), t(engine.records.acquire()),
+        pen_(bytes_, sizeof bytes_, &full, nullptr) {
     make_details(t).result_owner = memory;
     t.encumbered = true;
     make_details(t).loan = 5;
@@ -134,10 +136,26 @@ TEST_CASE("what is legal to the last byte is accepted") {
 }
 
 TEST_CASE("a view that is neither copied nor referred to, or cut off, is refused") {
-  SECTION("unknown form") { bench b; b.pen().put(std::uint8_t{2}); CHECK(b.refuses<numbers>()); }
-  SECTION("cut off") { bench b; b.pen().put(std::uint8_t{1}).put_length(0); CHECK(b.refuses<numbers>()); }
-  SECTION("copied, but not there") { bench b; b.pen().put(std::uint8_t{0}).put_length(20); CHECK(b.refuses<numbers>()); }
-  SECTION("something behind it") { bench b; b.refer(0, 1).pen().put(1); CHECK(b.refuses<numbers>()); }
+  SECTION("unknown form") {
+    bench b;
+    b.pen().put(std::uint8_t{2});
+    CHECK(b.refuses<numbers>());
+  }
+  SECTION("cut off") {
+    bench b;
+    b.pen().put(std::uint8_t{1}).put_length(0);
+    CHECK(b.refuses<numbers>());
+  }
+  SECTION("copied, but not there") {
+    bench b;
+    b.pen().put(std::uint8_t{0}).put_length(20);
+    CHECK(b.refuses<numbers>());
+  }
+  SECTION("something behind it") {
+    bench b;
+    b.refer(0, 1).pen().put(1);
+    CHECK(b.refuses<numbers>());
+  }
 }
 
 TEST_CASE("references in a result without a loan are refused") {

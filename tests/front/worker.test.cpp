@@ -154,7 +154,8 @@ TEST_CASE("a task with a kill_grace of its own has that between SIGTERM and SIGK
   CHECK(b->w.next_deadline() == b->now + 20s);
 }
 
-TEST_CASE("a task that its worker has not begun in its timeout moves, and the worker gets no more until it moves, too") {
+TEST_CASE(
+    "a task that its worker has not begun in its timeout moves, and the worker gets no more until it moves, too") {
   const auto b = worker_bench::live();
   auto& t = b->give(1, 5s);
   auto a = b->advance(5s);

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: BSL-1.0
-// The parent's reader against a worker that writes whatever it likes: any word of the mailbox, slots and result file, at any
-// moment between the dispatcher's looks. The input is a little program of honest steps and of garbage, so that a fuzzer gets
-// to DONE heads and beyond. Whatever happens: each task completes once, results lie where results may lie, and decoding them
-// gives a value or throws bad_payload. With COPROC_FUZZ_REPLAY a main that runs the files and directories it is given.
+// The parent's reader against a worker that writes whatever it likes: any word of the mailbox, slots and result file,
+// at any moment between the dispatcher's looks. The input is a little program of honest steps and of garbage, so that a
+// fuzzer gets to DONE heads and beyond. Whatever happens: each task completes once, results lie where results may lie,
+// and decoding them gives a value or throws bad_payload. With COPROC_FUZZ_REPLAY a main that runs the files and
+// directories it is given.
 //
-// The dispatcher loads some words twice in one step (it drains, then asks whether what is left is legal). A worker may write
-// in between; so the input also asks the validator by itself, which loads once each time, with writes before and after. What
-// it answers is compared with the rules, written down here once more.
+// The dispatcher loads some words twice in one step (it drains, then asks whether what is left is legal). A worker may
+// write in between; so the input also asks the validator by itself, which loads once each time, with writes before and
+// after. What it answers is compared with the rules, written down here once more.
 #include <coproc/codec/call.hpp>
 #include <coproc/front/record_handler.hpp>
 #include <coproc/result_view.hpp>

@@ -37,11 +37,12 @@ TEST_CASE("a message sent while the receiver's cancellation is being set up is r
   // Destroyed when the receive puts its own handler into the slot, between its two looks at the buffer.
   signal.slot().emplace<probe>(state, std::make_unique<int>(9));
   int received = 0;
-  state->start_receive(
-      net::bind_cancellation_slot(signal.slot(), [&](net::error_code ec, std::optional<std::unique_ptr<int>> m) {
-        CHECK_FALSE(ec);
-        received = **m;
-      }), {});
+  state->start_receive(net::bind_cancellation_slot(signal.slot(),
+                                                   [&](net::error_code ec, std::optional<std::unique_ptr<int>> m) {
+                                                     CHECK_FALSE(ec);
+                                                     received = **m;
+                                                   }),
+                       {});
   io.run();
   CHECK(received == 9);
   CHECK_FALSE(state->try_receive());
@@ -54,8 +55,7 @@ TEST_CASE("an operation begun while the context goes is dropped") {
     net::io_context io;
     state = channel::make(io.get_executor(), 1);
     static_cast<coproc::detail::shutdown_listener&>(*state).context_shutting_down();
-    state->start_receive([witness](net::error_code, std::optional<std::unique_ptr<int>>) { FAIL("invoked"); },
-                         {});
+    state->start_receive([witness](net::error_code, std::optional<std::unique_ptr<int>>) { FAIL("invoked"); }, {});
     CHECK(witness.use_count() == 1);
     io.run();
   }

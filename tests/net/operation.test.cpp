@@ -42,7 +42,9 @@ auto begin(net::any_io_executor ex, stored& out, Token&& token) {
   return net::async_initiate<Token, signature>(initiation{std::move(ex), &out}, token);
 }
 
-void finish(stored op, int value) { coproc::detail::post(std::move(op), net::error_code(), std::make_unique<int>(value)); }
+void finish(stored op, int value) {
+  coproc::detail::post(std::move(op), net::error_code(), std::make_unique<int>(value));
+}
 
 } // namespace
 

@@ -32,7 +32,8 @@ public:
     auto slot = net::get_associated_cancellation_slot(handler);
     const use context(executor_);
     REQUIRE(context);
-    auto op = coproc::detail::make_operation<waiter>(std::move(handler), {}, *context, coproc::detail::work_tracking::here);
+    auto op =
+        coproc::detail::make_operation<waiter>(std::move(handler), {}, *context, coproc::detail::work_tracking::here);
     op = settle_or_wait(&gate::waiters_, std::move(op), slot, [this] {
       ++attempts;
       return open_;

@@ -12,7 +12,8 @@ using coproc::os::time_point;
 
 TEST_CASE("a time after now is never before it, however long the machine has been up") {
   constexpr auto end = time_point::max();
-  for (const duration up : {duration(0), duration(1), duration(24h), duration(24h * 365 * 20), duration::max() - duration(1)}) {
+  for (const duration up :
+       {duration(0), duration(1), duration(24h), duration(24h * 365 * 20), duration::max() - duration(1)}) {
     const time_point now(up);
     INFO(up.count());
     CHECK(after(now, 0ns) == now);

@@ -73,6 +73,7 @@ TEST_CASE("bursts of a few tasks with long pauses between them do not keep it up
   first_look look;
   look_often(look, 1ms, 1000);
   const int tasks = GENERATE(2, 3, 4);
-  for (int burst = 0; burst < 10; ++burst) look_often(look, 0ns, tasks - 1); // what follows the last comes after long, and tells nothing
+  // what follows the last comes after long, and tells nothing
+  for (int burst = 0; burst < 10; ++burst) look_often(look, 0ns, tasks - 1);
   CHECK(look.delay() == 0ns);
 }

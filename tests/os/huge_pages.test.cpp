@@ -33,8 +33,8 @@ std::string flags_of(const void* at) {
 constexpr std::size_t huge = std::size_t{2} << 20;
 
 struct region {
-  std::byte* const memory = static_cast<std::byte*>(
-      ::mmap(nullptr, 8 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  std::byte* const memory =
+      static_cast<std::byte*>(::mmap(nullptr, 8 * huge, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   std::byte* const aligned =
       reinterpret_cast<std::byte*>((reinterpret_cast<std::uintptr_t>(memory) + huge - 1) / huge * huge);
   region() { REQUIRE(memory != MAP_FAILED); }

@@ -32,7 +32,8 @@ long count_with(int threads, long times, bool sleep_inside) {
       for (long n = 0; n != times; ++n) {
         std::lock_guard guard(lock);
         ++count;
-        if (sleep_inside && n % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50)); // others go to sleep
+        // others go to sleep
+        if (sleep_inside && n % 64 == 0) std::this_thread::sleep_for(std::chrono::microseconds(50));
       }
     });
   for (auto& t : all) t.join();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a user may get wrong: options, threads before the pool, nested use, forked copies, late libraries, hooks that fail.
-// Each is a specific error that names cause and way out; nothing is lost, and the pool is usable afterwards.
+// What a user may get wrong: options, threads before the pool, nested use, forked copies, late libraries, hooks that
+// fail. Each is a specific error that names cause and way out; nothing is lost, and the pool is usable afterwards.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 

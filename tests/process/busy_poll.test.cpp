@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // pool_options::busy_poll with real processes: workers stay awake, the pool ends all the same, and other work goes on.
-#include <coproc/os/cpu.hpp>
 #include <coproc/coproc.hpp>
+#include <coproc/os/cpu.hpp>
 
 #include "support/run.hpp"
 
@@ -59,8 +59,11 @@ TEST_CASE("a worker that polls does not sleep between calls; one that does not p
 TEST_CASE("polling workers end with their pool, leave when they are idle for long, and are replaced") {
   const leak_audit audit;
   net::io_context io;
-  coproc::process_pool pool(
-      io, {.max_workers = 3, .max_tasks_per_child = 5, .min_workers = 1, .idle_timeout = 20ms, .busy_poll = coproc::unlimited});
+  coproc::process_pool pool(io, {.max_workers = 3,
+                                 .max_tasks_per_child = 5,
+                                 .min_workers = 1,
+                                 .idle_timeout = 20ms,
+                                 .busy_poll = coproc::unlimited});
   run_coroutine(io, [&]() -> net::awaitable<void> {
     for (int round = 0; round != 3; ++round) {
       for (int i = 0; i != 30; ++i) {

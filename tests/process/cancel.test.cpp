@@ -432,8 +432,12 @@ TEST_CASE("a terminal cancellation never hurts the tasks behind its target, howe
   coproc::process_pool pool(io, {.max_workers = 2});
   std::mt19937 random(20240608);
   int aborted = 0, finished = 0;
-  // The target's length follows what came of the last one: longer if it had ended, shorter if it was aborted. So the race is close
-  // on every machine and in every build. One for each of the moments below; at the first, it may always be taken back in time.
+  // The target's length follows what came of the last one: longer if it had ended, shorter if it was aborted. So the
+  // race is close
+
+  // on every machine and in every build. One for each of the moments below; at the first, it may always be taken back
+  // in time.
+
   double lengths[3] = {30'000, 30'000, 30'000};
   for (int round = 0; round < 600; ++round) {
     shared.reset();
@@ -454,7 +458,9 @@ TEST_CASE("a terminal cancellation never hurts the tasks behind its target, howe
       else
         start(calls[i], pool, fn, static_cast<int>(i), 200, false);
     }
-    // At once; soon after the target began, if it does so soon; in any case after it began. The loop does not run meanwhile.
+    // At once; soon after the target began, if it does so soon; in any case after it began. The loop does not run
+    // meanwhile.
+
     const auto begun = [] { return shared->started.get() != 0; };
     if (round % 3 == 1)
       for (int i = 0; i < 1000 && !begun(); ++i) burn(1000);

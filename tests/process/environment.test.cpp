@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What happens around the pool: the front end or the fork server dies, the application handles signals and children in its
-// own way, descriptors and limits are short. Works, or a clear error; never a hang, and nothing is left behind.
+// What happens around the pool: the front end or the fork server dies, the application handles signals and children in
+// its own way, descriptors and limits are short. Works, or a clear error; never a hang, and nothing is left behind.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 
@@ -145,7 +145,8 @@ TEST_CASE("when the front end is killed while its own child holds all descriptor
   }
 }
 
-TEST_CASE("the fork server killed under load: running tasks are lost with it as the cause, all others go on in new workers") {
+TEST_CASE(
+    "the fork server killed under load: running tasks are lost with it as the cause, all others go on in new workers") {
   const leak_audit audit;
   shared.reset();
   net::io_context io(1);
@@ -481,8 +482,11 @@ TEST_CASE("a worker starts clean, whatever the front end's signals and descripto
             if (::sigaction(s, nullptr, &now) != 0 || now.sa_handler == SIG_DFL) continue;
             // Ignored by the program, or because a background group may print.
             if (now.sa_handler == SIG_IGN && (s == SIGPIPE || s == SIGTTOU || s == SIGTTIN)) continue;
-            // Those that a program's supervisor sends to all of its processes; what is started from here has their default.
-            const bool filtered = s == SIGHUP || s == SIGINT || s == SIGQUIT || s == SIGTERM || s == SIGUSR1 || s == SIGUSR2;
+            // Those that a program's supervisor sends to all of its processes; what is started from here has their
+            // default.
+
+            const bool filtered =
+                s == SIGHUP || s == SIGINT || s == SIGQUIT || s == SIGTERM || s == SIGUSR1 || s == SIGUSR2;
             if (!filtered || now.sa_handler == SIG_IGN) return "signal " + std::to_string(s) + " is not at its default";
           }
           if (::getpgrp() != ::getpid()) return "not in a process group of its own";

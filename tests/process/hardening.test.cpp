@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Handlers that block or run the loop themselves, and tasks that do to their process what libraries do: close descriptors,
-// fork, drop privileges, send descriptors away. Nobody else is to suffer.
-#include "support/run.hpp"
+// Handlers that block or run the loop themselves, and tasks that do to their process what libraries do: close
+// descriptors, fork, drop privileges, send descriptors away. Nobody else is to suffer.
 #include "support/in_child.hpp"
+#include "support/run.hpp"
 
 #include <coproc/this_worker.hpp>
 
@@ -107,7 +107,8 @@ TEST_CASE("a handler may run the loop itself until another call has completed") 
   int order = 0, inner_at = 0, outer_at = 0;
   coproc::async_run(pool, coproc::work(identity, 1), [&](std::exception_ptr, int) {
     bool done = false;
-    coproc::async_run(pool, coproc::work(identity, 2), [&](std::exception_ptr, int) { done = true, inner_at = ++order; });
+    coproc::async_run(pool, coproc::work(identity, 2),
+                      [&](std::exception_ptr, int) { done = true, inner_at = ++order; });
     CHECK(eventually([&] { return io.poll(), done; }));
     outer_at = ++order;
   });
@@ -230,10 +231,13 @@ TEST_CASE("a full doorbell still rings") {
   CHECK(*fills.value > 0);
   for (int i = 0; i < 20; ++i) {
     ending<int> e;
-    start(e, pool, [](int n, pid_t front_end) {
-      eventually([&] { return is_asleep(front_end); });
-      return n;
-    }, i, ::getpid());
+    start(
+        e, pool,
+        [](int n, pid_t front_end) {
+          eventually([&] { return is_asleep(front_end); });
+          return n;
+        },
+        i, ::getpid());
     REQUIRE(run_all(io));
     CHECK(e.value == i);
   }

@@ -519,7 +519,9 @@ TEST_CASE("several wait for one task: each gets the result, in the order in whic
     CHECK(second.aborted());
   }
   SECTION("the task is destroyed, and its call goes on for them") {
-    { const auto dropped = std::move(task); }
+    {
+      const auto dropped = std::move(task);
+    }
     shared->go.add();
     REQUIRE(run_all(io));
     CHECK(first.value == 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// COPROC_CHECK_LEAKS, in builds with LeakSanitizer: a worker whose tasks have leaked says so at its orderly end, one whose
-// tasks have not does not. An executable of its own, because the whole program is compiled with it.
+// COPROC_CHECK_LEAKS, in builds with LeakSanitizer: a worker whose tasks have leaked says so at its orderly end, one
+// whose tasks have not does not. An executable of its own, because the whole program is compiled with it.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 

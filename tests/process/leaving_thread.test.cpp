@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Several threads run the loop, and the one that ran the pool's turn leaves it: whatever goes on must not be left with it.
+// Several threads run the loop, and the one that ran the pool's turn leaves it: whatever goes on must not be left with
+// it.
 #include "support/run.hpp"
 
 #include <atomic>
@@ -62,7 +63,8 @@ TEST_CASE("the loop comes to its end although the thread that ran the turn was t
   }
 }
 
-// Asio keeps what a handler of another executor throws until the turn that called it is over, which knows nothing of it.
+// Asio keeps what a handler of another executor throws until the turn that called it is over, which knows nothing of
+// it.
 TEST_CASE("a result arrives although the thread that looked for it last was thrown out of the loop afterwards") {
   const leak_audit audit;
   for (int round = 0; round < 20; ++round) {
@@ -93,7 +95,8 @@ TEST_CASE("a result arrives although the thread that looked for it last has gone
     std::promise<int> result;
     auto arrives = result.get_future();
     go.reset();
-    coproc::async_run(pool, coproc::work(seven_when_told), [&](std::exception_ptr, int value) { result.set_value(value); });
+    coproc::async_run(pool, coproc::work(seven_when_told),
+                      [&](std::exception_ptr, int value) { result.set_value(value); });
     io.poll_one();
     go->add();
     REQUIRE(arrives.wait_for(hang_limit) == std::future_status::ready);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The life of workers and tasks as users set it: time-outs, retries, priorities, keys, recycling, resizing, limits, hooks and
-// observers, on real processes.
+// The life of workers and tasks as users set it: time-outs, retries, priorities, keys, recycling, resizing, limits,
+// hooks and observers, on real processes.
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
@@ -90,7 +90,8 @@ TEST_CASE("the task knows its deadline") {
   const auto left_ms = [] {
     const auto d = coproc::this_worker::deadline();
     if (d == std::chrono::steady_clock::time_point::max()) return -1ll;
-    return static_cast<long long>(std::chrono::duration_cast<milliseconds>(d - std::chrono::steady_clock::now()).count());
+    return static_cast<long long>(
+        std::chrono::duration_cast<milliseconds>(d - std::chrono::steady_clock::now()).count());
   };
   ending<long long> none, hard, soft, again, endless;
   start(none, pool, left_ms);
@@ -324,8 +325,7 @@ TEST_CASE("a pool shrinks when it is idle, without anybody looking, and grows wh
   const leak_audit audit;
   shared.reset();
   net::io_context io(1);
-  coproc::process_pool pool(
-      io, {.max_workers = 3, .min_workers = 1, .idle_timeout = milliseconds(50)});
+  coproc::process_pool pool(io, {.max_workers = 3, .min_workers = 1, .idle_timeout = milliseconds(50)});
   CHECK(pool.stats().workers.size() == 1);
   ending<void> blocks[3];
   for (auto& e : blocks) start(e, pool, block_until_go);
@@ -356,10 +356,11 @@ TEST_CASE("workers have the limits, the CPU and the oom score that they were giv
   };
   const int ours = score();
   net::io_context io(1);
-  coproc::process_pool pool(io, {.max_workers = 2,
-                                 .limits = {.stack_bytes = 4 << 20, .core_bytes = 0, .cpu_seconds = 1000, .open_files = 100},
-                                 .cpu_affinity = coproc::affinity_policy::spread,
-                                 .oom_score_adj = 300});
+  coproc::process_pool pool(
+      io, {.max_workers = 2,
+           .limits = {.stack_bytes = 4 << 20, .core_bytes = 0, .cpu_seconds = 1000, .open_files = 100},
+           .cpu_affinity = coproc::affinity_policy::spread,
+           .oom_score_adj = 300});
   const auto limit = [](int which) {
     rlimit l{};
     ::getrlimit(static_cast<decltype(RLIMIT_AS)>(which), &l);
@@ -391,8 +392,8 @@ TEST_CASE("a task that runs into a limit is the only one that fails") {
   const leak_audit audit;
   if (sanitized) return; // its shadow alone exceeds any limit
   net::io_context io(1);
-  coproc::process_pool pool(
-      io, {.max_workers = 1, .max_payload = 1 << 20, .limits = {.address_space_bytes = 400 << 20}});
+  coproc::process_pool pool(io,
+                            {.max_workers = 1, .max_payload = 1 << 20, .limits = {.address_space_bytes = 400 << 20}});
   ending<std::size_t> large;
   ending<int> small;
   start(large, pool, [] { return std::vector<char>(std::size_t{1} << 30).size(); });
@@ -408,9 +409,10 @@ TEST_CASE("per-worker state is made by the initializer and found by tasks; witho
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1,
                                  .initializer = [] { coproc::this_worker::make_state<std::string>("made"); },
-                                 .finalizer = [] {
-                                   if (coproc::this_worker::state<std::string>() == "made!") shared->finished.add();
-                                 }});
+                                 .finalizer =
+                                     [] {
+                                       if (coproc::this_worker::state<std::string>() == "made!") shared->finished.add();
+                                     }});
   ending<std::string> found;
   ending<int> missing;
   start(found, pool, [] { return coproc::this_worker::state<std::string>() += "!"; });
@@ -431,7 +433,8 @@ TEST_CASE("recycling begins at once, also while one worker is at a long task and
   std::size_t starts = 0;
   bool ended = false;
   coproc::process_pool pool(io, {.max_workers = 3, .on_worker_start = [&](const coproc::worker_start&) { ++starts; }});
-  coproc::async_run(pool, coproc::work(+[] { return shared->go.await(1); }), [&](std::exception_ptr, bool) { ended = true; });
+  coproc::async_run(pool, coproc::work(+[] { return shared->go.await(1); }),
+                    [&](std::exception_ptr, bool) { ended = true; });
   REQUIRE(run_until(io, [&] { return starts == 3; }));
   net::steady_timer asleep(io, std::chrono::milliseconds(20));
   asleep.async_wait([&](net::error_code) { pool.recycle_workers(); });
@@ -453,9 +456,10 @@ TEST_CASE("observers hear of every worker that begins and ends, and why") {
     CHECK(starts.empty()); // on the executor, not in the constructor
     ending<void> crashes, times_out;
     start(crashes, pool, +[] { ::_exit(3); });
-    start(times_out, pool.with({.timeout = milliseconds(10)}), +[] {
-      for (;;) burn(1000);
-    });
+    start(
+        times_out, pool.with({.timeout = milliseconds(10)}), +[] {
+          for (;;) burn(1000);
+        });
     REQUIRE(run_until(io, [&] { return starts.size() == 4 && exits.size() == 2; }));
     pool.recycle_workers();
     REQUIRE(run_until(io, [&] { return starts.size() == 6 && exits.size() == 4; }));
@@ -482,8 +486,9 @@ TEST_CASE("observers hear of every worker that begins and ends, and why") {
 TEST_CASE("an observer that throws throws out of run(), and the pool goes on") {
   const leak_audit audit;
   net::io_context io(1);
-  coproc::process_pool pool(
-      io, {.max_workers = 1, .on_worker_start = [](const coproc::worker_start&) { throw std::runtime_error("observer"); }});
+  coproc::process_pool pool(io, {.max_workers = 1, .on_worker_start = [](const coproc::worker_start&) {
+                                   throw std::runtime_error("observer");
+                                 }});
   CHECK_THROWS_AS(io.run(), std::runtime_error);
   ending<int> e;
   start(e, pool, identity, 1);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who may be destroyed when: pool and context in either order with tasks in every state, inside handlers, on strands, with
-// several threads. Handlers run once, posted, or are destroyed uninvoked; destruction is bounded; nothing is left.
+// Who may be destroyed when: pool and context in either order with tasks in every state, inside handlers, on strands,
+// with several threads. Handlers run once, posted, or are destroyed uninvoked; destruction is bounded; nothing is left.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 
@@ -394,7 +394,8 @@ TEST_CASE("calls that are made when the context is gone") {
 }
 
 // Such a call holds no reference to its pool, as those that are made elsewhere do.
-TEST_CASE("an awaitable made by a handler that the pool calls may be awaited later, or never, or when the pool is gone") {
+TEST_CASE(
+    "an awaitable made by a handler that the pool calls may be awaited later, or never, or when the pool is gone") {
   const leak_audit audit;
   shared.reset();
   std::optional<net::io_context> io(std::in_place, 1);
@@ -402,7 +403,8 @@ TEST_CASE("an awaitable made by a handler that the pool calls may be awaited lat
   std::optional<net::awaitable<int>> call;
   const std::vector<char> large(100'000, 'x');
   coproc::async_run(*pool, coproc::work(identity, 1), [&](std::exception_ptr, int) {
-    call.emplace(coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return static_cast<int>(v.size()); }, large));
+    call.emplace(
+        coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return static_cast<int>(v.size()); }, large));
   });
   REQUIRE(run_all(*io));
   REQUIRE(call);
@@ -423,8 +425,9 @@ TEST_CASE("an awaitable made by a handler that the pool calls may be awaited lat
     net::thread_pool thread(1);
     auto result = net::co_spawn(thread, *std::exchange(call, {}), net::use_future);
     auto work = net::make_work_guard(*io);
-    net::co_spawn(*io, [&]() -> net::awaitable<void> { co_await net::post(thread, net::use_awaitable); },
-                  [&](std::exception_ptr) { work.reset(); }); // the call was started before this
+    net::co_spawn(
+        *io, [&]() -> net::awaitable<void> { co_await net::post(thread, net::use_awaitable); },
+        [&](std::exception_ptr) { work.reset(); }); // the call was started before this
     REQUIRE(run_all(*io));
     CHECK(result.get() == 100'000);
   }
@@ -461,7 +464,8 @@ TEST_CASE("a call awaited after its pool was destroyed, and before its context i
   const leak_audit audit;
   std::optional<net::io_context> io(std::in_place, 1);
   std::optional<coproc::process_pool> pool(std::in_place, *io, one_worker);
-  auto call = coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return v.size(); }, std::vector<char>(3'000'000));
+  auto call =
+      coproc::run_in_executor(*pool, [](const std::vector<char>& v) { return v.size(); }, std::vector<char>(3'000'000));
   pool.reset();
   const auto handler = std::make_shared<int>(0);
   int ended = 0;
@@ -676,7 +680,8 @@ TEST_CASE("two pools on two contexts: destroying one context leaves the other po
   CHECK(running.succeeded());
 }
 
-TEST_CASE("a call that outlives its pool may be dropped in a forked copy, where its memory may be somebody else's by now") {
+TEST_CASE(
+    "a call that outlives its pool may be dropped in a forked copy, where its memory may be somebody else's by now") {
   const leak_audit audit;
   const std::size_t bytes = GENERATE(std::size_t{3}, std::size_t{3000}); // in the call itself, in a segment
   net::io_context io(1);
@@ -688,7 +693,8 @@ TEST_CASE("a call that outlives its pool may be dropped in a forked copy, where 
   check_in_child([&] {
     // No segment is mapped in a copy: its place is free.
     void* const place = reinterpret_cast<void*>(segment & ~std::uintptr_t{4095});
-    void* const mine = ::mmap(place, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    void* const mine =
+        ::mmap(place, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     expect(mine == place, "the segment is mapped in the copy");
     auto& byte = *static_cast<volatile char*>(mine);
     byte = 1;

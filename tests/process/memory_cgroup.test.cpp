@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the kernel's out-of-memory killer does to a pool whose whole process tree shares one memory cgroup. Needs the right to
-// make a cgroup (v1, or v2 with the memory controller at hand), and says so where it is missing.
+// What the kernel's out-of-memory killer does to a pool whose whole process tree shares one memory cgroup. Needs the
+// right to make a cgroup (v1, or v2 with the memory controller at hand), and says so where it is missing.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 #include "support/sanitized.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A pool on an executor that runs out of memory when something is posted to it: what was asked for completes with that, or is
-// withdrawn whole, and the pool goes on.
+// A pool on an executor that runs out of memory when something is posted to it: what was asked for completes with that,
+// or is withdrawn whole, and the pool goes on.
 #include <coproc/coproc.hpp>
 
 #include "support/relay_executor.hpp"
@@ -83,7 +83,8 @@ TEST_CASE("a call for which the pool's executor has no memory completes with bad
   CHECK(second.value == 42);
 }
 
-TEST_CASE("a shutdown for which the pool's executor has no memory completes with bad_alloc, and the next one ends the pool") {
+TEST_CASE(
+    "a shutdown for which the pool's executor has no memory completes with bad_alloc, and the next one ends the pool") {
   const leak_audit audit;
   bench b;
   b.run();

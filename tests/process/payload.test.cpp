@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Payloads of every size, in both directions: inline, through argument segments, through the result file; the limits; and
-// many of them at once, compared byte for byte.
+// Payloads of every size, in both directions: inline, through argument segments, through the result file; the limits;
+// and many of them at once, compared byte for byte.
 #include "support/run.hpp"
 
 #include <coproc/argument_array.hpp>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The deadlock scenarios of CPython's test_concurrent_futures and of loky's suites that no other test here has: an end of the
-// worker at each of the four moments of a call, big arguments, workers that kill each other, crashes from handlers, calls
-// that fail before they are sent, the end of the pool in the middle. docs/reliability.md has the whole table.
+// The deadlock scenarios of CPython's test_concurrent_futures and of loky's suites that no other test here has: an end
+// of the worker at each of the four moments of a call, big arguments, workers that kill each other, crashes from
+// handlers, calls that fail before they are sent, the end of the pool in the middle. docs/reliability.md has the whole
+// table.
 #include "support/run.hpp"
 
 #include <csignal>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The bounds of the queue: max_queue and max_queue_bytes are strict, waiting for room is an awaitable and keeps its order,
-// submit never waits.
+// The bounds of the queue: max_queue and max_queue_bytes are strict, waiting for room is an awaitable and keeps its
+// order, submit never waits.
 #include "support/run.hpp"
 
 #include <coproc/this_worker.hpp>

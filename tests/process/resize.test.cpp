@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// A pool that gets more and fewer workers while it works: no task is lost, none runs twice, and the processes are as many
-// as it was told.
+// A pool that gets more and fewer workers while it works: no task is lost, none runs twice, and the processes are as
+// many as it was told.
 #include "support/run.hpp"
 
 #include <coproc/this_worker.hpp>
@@ -53,8 +53,7 @@ TEST_CASE("a hundred resizes under load lose no task, run none twice, and leave 
   const leak_audit audit;
   shared.reset();
   net::io_context io(1);
-  coproc::process_pool pool(
-      io, {.max_workers = 2, .max_queue = 4096, .finalizer = [] { shared->finalized.add(); }});
+  coproc::process_pool pool(io, {.max_workers = 2, .max_queue = 4096, .finalizer = [] { shared->finalized.add(); }});
   std::vector<ending<std::size_t>> all(many);
   std::mt19937 random(19);
   std::size_t submitted = 0;

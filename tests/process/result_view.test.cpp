@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: BSL-1.0
-// Results that are viewed where the worker made them: that nothing is copied, how long they stay, what becomes of the memory
-// however a call ends, and that without room they are copied and nothing else changes.
+// Results that are viewed where the worker made them: that nothing is copied, how long they stay, what becomes of the
+// memory however a call ends, and that without room they are copied and nothing else changes.
 #include "support/in_child.hpp"
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
-#include <coproc/shm/result_file.hpp>
 #include <coproc/result_view.hpp>
+#include <coproc/shm/result_file.hpp>
 #include <coproc/thread_bridge.hpp>
 
 #include <algorithm>
@@ -251,13 +251,14 @@ TEST_CASE("views travel inside aggregates, tuples, optionals, vectors and maps")
       float x, y, z;
     };
     ending<std::map<std::string, result_view<point>>> e;
-    start(e, pool, +[] {
-      result_array<point> a(1000);
-      for (std::size_t i = 0; i != a.size(); ++i) a[i] = {static_cast<float>(i), 1, 2};
-      std::map<std::string, result_view<point>> m;
-      m.emplace("points", std::move(a));
-      return m;
-    });
+    start(
+        e, pool, +[] {
+          result_array<point> a(1000);
+          for (std::size_t i = 0; i != a.size(); ++i) a[i] = {static_cast<float>(i), 1, 2};
+          std::map<std::string, result_view<point>> m;
+          m.emplace("points", std::move(a));
+          return m;
+        });
     REQUIRE(run_all(io));
     REQUIRE(e.succeeded());
     const auto& points = e.value->at("points");
@@ -374,7 +375,7 @@ TEST_CASE("max_payload bounds what is lent as it bounds what is copied, and noth
     CHECK(e.text().find("max_payload") != std::string::npos);
   };
   for (int i = 0; i != more_than_loans; ++i) {
-    fails_for(count, 1, std::size_t{25'001});   // alone
+    fails_for(count, 1, std::size_t{25'001});    // alone
     fails_for(make_rows, 6, std::size_t{5'000}); // together
     fails_for(make_named, std::size_t{60'000}, std::size_t{3'000});
   }
@@ -409,7 +410,7 @@ TEST_CASE("tasks and codecs that throw lose nothing, wherever they throw") {
     start(thrown, pool, throw_in_the_middle, i);
     ending<around> encode_before, encode_after, decode_before, decode_after;
     start(encode_before, pool, make_around, 1, 0);
-    start(encode_after, pool, make_around, 0, 1); // the view has been encoded
+    start(encode_after, pool, make_around, 0, 1);  // the view has been encoded
     start(decode_before, pool, make_around, 2, 0); // the view is never decoded
     start(decode_after, pool, make_around, 0, 2);
     REQUIRE(run_all(io));
@@ -456,7 +457,8 @@ TEST_CASE("handlers that are destroyed uninvoked give their views back") {
   auto pool = std::make_unique<coproc::process_pool>(*io, coproc::pool_options{.max_workers = 1});
   for (auto& e : endings) start(e, *pool, count_many, 1);
   // Some are completed, some are drained, some are in the ring or the queue.
-  REQUIRE(run_until(*io, [&] { return std::any_of(endings.begin(), endings.end(), [](const auto& e) { return e.calls; }); }));
+  REQUIRE(run_until(
+      *io, [&] { return std::any_of(endings.begin(), endings.end(), [](const auto& e) { return e.calls; }); }));
   SECTION("with the pool first") { pool.reset(); }
   SECTION("with the loop first") {}
   io.reset();
@@ -504,16 +506,17 @@ TEST_CASE("threads of a task may make arrays, too") {
   coproc::process_pool pool(io, {.max_workers = 1});
   for (int i = 0; i != 20; ++i) {
     ending<std::vector<result_view<int>>> e;
-    start(e, pool, +[] {
-      std::vector<result_view<int>> all(8);
-      std::vector<std::thread> threads;
-      for (int t = 0; t != 8; ++t)
-        threads.emplace_back([&all, t] {
-          for (int k = 0; k != 20; ++k) all[static_cast<std::size_t>(t)] = count_many(t);
+    start(
+        e, pool, +[] {
+          std::vector<result_view<int>> all(8);
+          std::vector<std::thread> threads;
+          for (int t = 0; t != 8; ++t)
+            threads.emplace_back([&all, t] {
+              for (int k = 0; k != 20; ++k) all[static_cast<std::size_t>(t)] = count_many(t);
+            });
+          for (auto& t : threads) t.join();
+          return all;
         });
-      for (auto& t : threads) t.join();
-      return all;
-    });
     REQUIRE(run_all(io));
     REQUIRE(e.succeeded());
     for (int t = 0; t != 8; ++t) {
@@ -613,24 +616,25 @@ TEST_CASE("a child that a task forks has arrays of its own, and leaves the worke
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
   ending<result_view<int>> e;
-  start(e, pool, +[]() -> result_view<int> {
-    result_array<int> a(many);
-    std::iota(a.begin(), a.end(), 5);
-    const pid_t child = ::fork();
-    if (child == 0) {
-      {
-        result_array<int> gone = std::move(a);
-        result_array<int> own(many);
-        std::fill(own.begin(), own.end(), 0);
-      }
-      ::_exit(0);
-    }
-    int status = -1;
-    if (::waitpid(child, &status, 0) != child || status != 0) throw std::runtime_error("the child failed");
-    const result_array<int> another(many);
-    if (another.data() == a.data()) throw std::runtime_error("the array was freed");
-    return a;
-  });
+  start(
+      e, pool, +[]() -> result_view<int> {
+        result_array<int> a(many);
+        std::iota(a.begin(), a.end(), 5);
+        const pid_t child = ::fork();
+        if (child == 0) {
+          {
+            result_array<int> gone = std::move(a);
+            result_array<int> own(many);
+            std::fill(own.begin(), own.end(), 0);
+          }
+          ::_exit(0);
+        }
+        int status = -1;
+        if (::waitpid(child, &status, 0) != child || status != 0) throw std::runtime_error("the child failed");
+        const result_array<int> another(many);
+        if (another.data() == a.data()) throw std::runtime_error("the array was freed");
+        return a;
+      });
   REQUIRE(run_all(io));
   INFO(e.text());
   REQUIRE(e.succeeded());
@@ -652,7 +656,8 @@ TEST_CASE("memory beyond what a worker keeps goes back to the system when its vi
     // Of the file, whoever maps it.
     const auto other = call(io, pool, 1, 2000); // keeps a mapping, and the pool's turn wakes the worker
     REQUIRE(::mincore(reinterpret_cast<void*>(page), n * sizeof(int), pages.data()) == 0);
-    return static_cast<std::size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return p & 1; })) * 4096;
+    return static_cast<std::size_t>(std::count_if(pages.begin(), pages.end(), [](unsigned char p) { return p & 1; })) *
+           4096;
   };
   CHECK(resident() == n * sizeof(int));
   v = {};

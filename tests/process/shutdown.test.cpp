@@ -168,9 +168,9 @@ TEST_CASE("a later shutdown can only hasten the end, and cancelling the wait end
   int first = 0, second = 0;
   net::cancellation_signal cancel;
   pool.async_shutdown(coproc::unlimited, net::bind_cancellation_slot(cancel.slot(), [&](std::exception_ptr e) {
-    CHECK(coproc::code_of(e) == net::error::operation_aborted);
-    ++first;
-  }));
+                        CHECK(coproc::code_of(e) == net::error::operation_aborted);
+                        ++first;
+                      }));
   cancel.emit(net::cancellation_type::total);
   REQUIRE(run_until(io, [&] { return first == 1; }));
   CHECK(blocks.calls == 0);

@@ -115,7 +115,8 @@ TEST_CASE("a time-out does not wait for many handlers that each take a little wh
   std::vector<net::cancellation_signal> signals(many);
   int handled = 0, handled_at_death = 0;
   for (auto& signal : signals)
-    coproc::async_run(pool, coproc::work(identity, 1), net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr, int) {
+    coproc::async_run(pool, coproc::work(identity, 1),
+                      net::bind_cancellation_slot(signal.slot(), [&](std::exception_ptr, int) {
                         std::this_thread::sleep_for(milliseconds(1));
                         ++handled;
                         if (handled_at_death == 0 && !is_alive(shared->pid)) handled_at_death = handled;

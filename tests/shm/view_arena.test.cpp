@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The memory of views against a model: arrays in use never overlap and are never reused, loans end in any order, what is free
-// is found again, memory goes back to the system. One thread that plays both sides, then one for each.
+// The memory of views against a model: arrays in use never overlap and are never reused, loans end in any order, what
+// is free is found again, memory goes back to the system. One thread that plays both sides, then one for each.
 #include <coproc/shm/view_arena.hpp>
 
 #include <catch2/catch.hpp>
@@ -36,7 +36,9 @@ public:
     return place_of(p);
   }
   void drop(std::size_t place) { arena.drop(map.data() + ring_bytes + place); }
-  std::optional<std::uint64_t> lend(std::size_t place, std::size_t n) { return arena.lend(map.data() + ring_bytes + place, n); }
+  std::optional<std::uint64_t> lend(std::size_t place, std::size_t n) {
+    return arena.lend(map.data() + ring_bytes + place, n);
+  }
 
   /// A loan of one array, whose object is gone then.
   unsigned lend_and_drop(std::size_t place, std::size_t n) {
@@ -202,7 +204,8 @@ TEST_CASE("64 loans are out at most; the next is refused, and each that is given
     }
 }
 
-TEST_CASE("whatever is made, lent, dropped and given back: no array in use changes, and everything is free in the end") {
+TEST_CASE(
+    "whatever is made, lent, dropped and given back: no array in use changes, and everything is free in the end") {
   const unsigned seed = GENERATE(range(1u, 13u));
   CAPTURE(seed);
   std::mt19937 random(seed);

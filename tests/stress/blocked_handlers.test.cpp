@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The delivery guard at its edges (tests/model/delivery.pml found both): handlers that block where nothing but the guard could
-// make the pool go on. Two threads run the loop; a handler that is never released says so.
+// The delivery guard at its edges (tests/model/delivery.pml found both): handlers that block where nothing but the
+// guard could make the pool go on. Two threads run the loop; a handler that is never released says so.
 #include <coproc/process_pool.hpp>
 #include <coproc/run_in_executor.hpp>
 
@@ -118,8 +118,9 @@ TEST_CASE("a handler may wait for its neighbour, though both tasks ended last an
   process_pool pool(io, {.max_workers = 1});
   std::promise<void> second;
   bool released = false;
-  async_run(pool, work(after_gate, 1),
-            [&](std::exception_ptr, int) { released = second.get_future().wait_for(hang_limit) == std::future_status::ready; });
+  async_run(pool, work(after_gate, 1), [&](std::exception_ptr, int) {
+    released = second.get_future().wait_for(hang_limit) == std::future_status::ready;
+  });
   async_run(pool, work(after_gate, 2), [&](std::exception_ptr, int) { second.set_value(); });
   // The pool sleeps, and its guard has run out, when both threads are kept busy until both tasks have ended.
   std::atomic<int> busy{0};

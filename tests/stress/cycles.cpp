@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// cycles --cycles N --respawns M: pools made, used and destroyed N times, then one pool whose workers die M times. Looks
-// at descriptors, processes, allocated bytes and resident memory of the front end, and at descriptors and memory of the
-// fork server, again and again: after a warm-up none of them may have a slope.
+// cycles --cycles N --respawns M: pools made, used and destroyed N times, then one pool whose workers die M times.
+// Looks at descriptors, processes, allocated bytes and resident memory of the front end, and at descriptors and memory
+// of the fork server, again and again: after a warm-up none of them may have a slope.
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 
@@ -144,7 +144,9 @@ bool respawn(int respawns) {
   net::io_context io(1);
   process_pool pool(io, {.max_workers = 2, .initializer = [] { *server = ::getppid(); }});
   watch w("respawn", respawns, true);
-  // Two processes of the fork server, living or not yet reaped, and the pool has heard of both and holds what it holds of
+  // Two processes of the fork server, living or not yet reaped, and the pool has heard of both and holds what it holds
+  // of
+
   // a worker.
   const auto settled = [&] {
     std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", server->load()));

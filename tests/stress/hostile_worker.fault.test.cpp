@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Workers that use all that they can reach against the front end: one scribbles over its mailbox and result file while the
-// front end reads, one rings its doorbell without end, one sets state words back and forth. Nobody but its own tasks may
-// suffer. COPROC_STRESS_SECONDS=n scribbles that long (2).
+// Workers that use all that they can reach against the front end: one scribbles over its mailbox and result file while
+// the front end reads, one rings its doorbell without end, one sets state words back and forth. Nobody but its own
+// tasks may suffer. COPROC_STRESS_SECONDS=n scribbles that long (2).
 #include "support/run.hpp"
 #include "support/sanitized.hpp"
 

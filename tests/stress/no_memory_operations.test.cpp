@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Channels, semaphores, gates, calls on threads and joins at each allocation that fails: everything completes, once, or was
-// refused by an exception of whoever began it; nothing is lost, and nothing terminates.
+// Channels, semaphores, gates, calls on threads and joins at each allocation that fails: everything completes, once, or
+// was refused by an exception of whoever began it; nothing is lost, and nothing terminates.
 #include <coproc/bounded_channel.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/net/shutdown_gate.hpp>
@@ -9,8 +9,8 @@
 #include <coproc/with_timeout.hpp>
 
 #include "net/handlers.hpp"
-#include "support/relay_executor.hpp"
 #include "support/failing_heap.hpp"
+#include "support/relay_executor.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -117,8 +117,8 @@ TEST_CASE("to acquire a permit that is free: done, told that there is no memory,
     net::cancellation_signal signal;
     ending e;
     bool refused = false;
-    auto handler = net::bind_cancellation_slot(
-        signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e)));
+    auto handler =
+        net::bind_cancellation_slot(signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e)));
     const bool failed = begin_on(n, how, refused, [&] { semaphore.async_acquire(std::move(handler)); });
     CHECK(e.calls == 0);
     s.run();
@@ -137,8 +137,8 @@ TEST_CASE("to wait for a permit: it is served later, or has heard at once that t
     ending e;
     bool refused = false;
     auto held = semaphore.try_acquire();
-    auto handler = net::bind_cancellation_slot(
-        signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e)));
+    auto handler =
+        net::bind_cancellation_slot(signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e)));
     const bool failed = begin_on(n, how, refused, [&] { semaphore.async_acquire(std::move(handler)); });
     s.run();
     if (e.calls == 1) CHECK(e.code == no_memory);
@@ -174,8 +174,8 @@ TEST_CASE("a wait that is cancelled without memory is aborted, and so is one who
       net::cancellation_signal signal;
       ending e;
       const auto held = semaphore->try_acquire();
-      semaphore->async_acquire(net::bind_cancellation_slot(
-          signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e))));
+      semaphore->async_acquire(
+          net::bind_cancellation_slot(signal.slot(), net::bind_executor(at, into<coproc::semaphore::permit>(e))));
       failing_heap heap(n, how);
       if (destroyed)
         semaphore.reset();
@@ -252,7 +252,8 @@ TEST_CASE("to receive: the message that was there, and the place for the sender 
     channel& c = *c_to_its_end;
     REQUIRE(c.try_send(std::make_unique<int>(1)));
     c.async_send(std::make_unique<int>(2), net::bind_executor(at, into(sent)));
-    auto handler = net::bind_cancellation_slot(signal.slot(), net::bind_executor(at, into<message>(received, keep(value))));
+    auto handler =
+        net::bind_cancellation_slot(signal.slot(), net::bind_executor(at, into<message>(received, keep(value))));
     const bool failed = begin_on(n, how, refused, [&] { c.async_receive(std::move(handler)); });
     s.run();
     CHECK((refused || s.last_resort ? received.calls == 0 || received.completed() : received.completed()));
@@ -373,7 +374,8 @@ TEST_CASE("a call on a thread that finds no memory has no effect, or the usual o
     on_all_executors([=](setting& s, const auto& on, const auto& at, long n, failing how) {
       std::optional<net::io_context> threads(std::in_place, 1);
       relay strange(*threads);
-      const net::any_io_executor places[] = {threads->get_executor(), net::make_strand(*threads), relay_executor(strange)};
+      const net::any_io_executor places[] = {threads->get_executor(), net::make_strand(*threads),
+                                             relay_executor(strange)};
       bool failed = false;
       for (const auto& where : places) {
         net::cancellation_signal signal;
@@ -385,11 +387,12 @@ TEST_CASE("a call on a thread that finds no memory has no effect, or the usual o
         auto memory = task->prepare(on);
         auto told = into(e);
         auto handler = net::bind_cancellation_slot(
-            signal.slot(), net::bind_executor(at, [&error, told = std::move(told)](const std::exception_ptr& x,
-                                                                                   const std::shared_ptr<int>&) mutable {
-              error = x;
-              told(coproc::code_of(x));
-            }));
+            signal.slot(),
+            net::bind_executor(
+                at, [&error, told = std::move(told)](const std::exception_ptr& x, const std::shared_ptr<int>&) mutable {
+                  error = x;
+                  told(coproc::code_of(x));
+                }));
         const auto start = [&] { task->start(where, std::move(handler), std::move(memory), on); };
         if (how_it_ends == runs) {
           failed |= begin_on(n, how, refused, start);
@@ -407,7 +410,8 @@ TEST_CASE("a call on a thread that finds no memory has no effect, or the usual o
         CHECK((refused ? e.calls == 0 : e.completed()));
         if (how_it_ends != runs && !failed) CHECK(e.code == aborted); // else bad_alloc, for want of a text
         if (e.calls == 1) CHECK(ran == (error ? 0 : 1));
-        if (e.calls == 1 && error && how_it_ends == runs) CHECK_THROWS_AS(std::rethrow_exception(error), std::bad_alloc);
+        if (e.calls == 1 && error && how_it_ends == runs)
+          CHECK_THROWS_AS(std::rethrow_exception(error), std::bad_alloc);
       }
       return failed;
     });
@@ -458,7 +462,8 @@ TEST_CASE("coroutines that wait together are cancelled by their parent without m
       net::cancellation_signal signal;
       std::exception_ptr error;
       const auto body = []() -> net::awaitable<void> { co_await coproc::gather(wait_for_ever(), wait_for_ever()); };
-      net::co_spawn(ex, body, net::bind_cancellation_slot(signal.slot(), [&](const std::exception_ptr& e) { error = e; }));
+      net::co_spawn(ex, body,
+                    net::bind_cancellation_slot(signal.slot(), [&](const std::exception_ptr& e) { error = e; }));
       io.poll();
       failing_heap heap(n, how);
       signal.emit(cancellation_type::terminal);
@@ -469,8 +474,8 @@ TEST_CASE("coroutines that wait together are cancelled by their parent without m
     });
 }
 
-// Coroutines whose type names the io_context's executor, which Asio resumes without memory. On a strand it needs some, and
-// terminates where it finds none.
+// Coroutines whose type names the io_context's executor, which Asio resumes without memory. On a strand it needs some,
+// and terminates where it finds none.
 TEST_CASE("coroutines that wait together are cancelled without memory by the one of them that failed, or by a timer") {
   for (const bool by_timer : {false, true})
     at_each_allocation([=](long n, failing how) {

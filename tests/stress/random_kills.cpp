@@ -81,7 +81,8 @@ public:
     options.max_queue = chance(0.5) ? count(8 + below(24)) : count(0);
     options.max_payload = 2 << 20;
     options.initializer = sign_on;
-    options.max_start_failures = 1'000'000; // the killer also hits workers that are still initializing, as often as it likes
+    // the killer also hits workers that are still initializing, as often as it likes
+    options.max_start_failures = 1'000'000;
     options.kill_grace = std::chrono::milliseconds(5 + below(40));
     if (chance(0.5)) recycle_workers(options, 20 + below(200));
     for (auto& pid : board_.worker_pid) pid = 0;
@@ -225,7 +226,8 @@ private:
       o.handle.emplace(ref.submit(run_task, o.plan, argument));
       o.handle->async_wait(std::move(handler));
     } else {
-      async_run(ref, work(run_task, o.plan, argument), net::bind_cancellation_slot(o.signal.slot(), std::move(handler)));
+      async_run(ref, work(run_task, o.plan, argument),
+                net::bind_cancellation_slot(o.signal.slot(), std::move(handler)));
     }
   }
 

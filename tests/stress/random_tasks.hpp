@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Tasks of random length, size and outcome, and the board of shared memory on which they say what they do. The plan of a
-// task is made by the front end from its seed; run_task() follows it in a worker. For random_kills.cpp.
+// Tasks of random length, size and outcome, and the board of shared memory on which they say what they do. The plan of
+// a task is made by the front end from its seed; run_task() follows it in a worker. For random_kills.cpp.
 #pragma once
 
 #include "support/run.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// A heap that fails this thread when the test says so: once, at the n-th allocation, or from there on. Replaces operator new
-// and, since Asio uses that, aligned_alloc: include it in one file of an executable, and not under sanitizers, which do the
-// same.
+// A heap that fails this thread when the test says so: once, at the n-th allocation, or from there on. Replaces
+// operator new and, since Asio uses that, aligned_alloc: include it in one file of an executable, and not under
+// sanitizers, which do the same.
 #pragma once
 
 #include <cstddef>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a pool must not leave behind: descriptors, processes, threads, mappings. A test opens with a leak_audit, and when
-// its scope ends everything must be back to where it was. Runs in the test process; reads /proc only.
+// What a pool must not leave behind: descriptors, processes, threads, mappings. A test opens with a leak_audit, and
+// when its scope ends everything must be back to where it was. Runs in the test process; reads /proc only.
 #pragma once
 
 #include "support/holdings.hpp"

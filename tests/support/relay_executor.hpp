@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An executor as users write them: Asio knows nothing of it. It passes functions on to an io_context, and tells the test
-// before it does, which may throw or take its time. Front end only.
+// An executor as users write them: Asio knows nothing of it. It passes functions on to an io_context, and tells the
+// test before it does, which may throw or take its time. Front end only.
 #pragma once
 
 #include <coproc/net/asio.hpp>

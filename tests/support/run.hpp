@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What tests of whole pools share: the ending of a call, memory and events shared with tasks, and event loops that cannot
-// hang. Test process; tasks use the shared memory in their workers.
+// What tests of whole pools share: the ending of a call, memory and events shared with tasks, and event loops that
+// cannot hang. Test process; tasks use the shared memory in their workers.
 #pragma once
 
 #include "support/leak_audit.hpp"

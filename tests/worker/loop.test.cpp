@@ -322,9 +322,7 @@ TEST_CASE("a revoked slot is acknowledged and never run") {
   loop_bench b;
   static std::atomic<int> ran;
   ran = 0;
-  const auto count = [](std::span<const std::byte>, writer&) {
-    ++ran;
-  };
+  const auto count = [](std::span<const std::byte>, writer&) { ++ran; };
   std::vector<std::uint64_t> seqs;
   for (int i = 0; i != 6; ++i) seqs.push_back(b.publish(count));
   for (const std::size_t i : {1u, 2u, 5u}) REQUIRE(shm::revoke(b.m.at(seqs[i]), seqs[i]));
@@ -438,9 +436,7 @@ std::atomic<const std::atomic<std::uint32_t>*> cpu_word{};
 TEST_CASE("a worker that has not been idle has published its CPU after a task that took a while") {
   loop_bench b;
   cpu_word = &b.m.worker.cpu;
-  const auto takes_a_while = [](std::span<const std::byte>, writer&) {
-    os::wait_for(1ms);
-  };
+  const auto takes_a_while = [](std::span<const std::byte>, writer&) { os::wait_for(1ms); };
   const auto is_known = [](std::span<const std::byte>, writer& w) {
     w.put_bytes(cpu_word.load()->load() != 0 ? "y" : "n", 1);
   };
@@ -484,7 +480,8 @@ namespace {
 
 // Takes 2 ms by the clock that is asked about it.
 void takes_2_ms(std::span<const std::byte>, writer&) {
-  for (const auto end = std::chrono::steady_clock::now() + 2ms; std::chrono::steady_clock::now() < end;) {}
+  for (const auto end = std::chrono::steady_clock::now() + 2ms; std::chrono::steady_clock::now() < end;) {
+  }
 }
 
 } // namespace

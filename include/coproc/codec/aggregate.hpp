@@ -72,12 +72,13 @@ consteval std::size_t count_members() {
     return count_members<T, N + 1, false>();
 }
 
-/// The initialisers that T takes: one for each member, but one for each element of a C array. More than max_members: at least so many.
+/// The initialisers that T takes: one for each member, but one for each element of a C array. More than max_members: at
+/// least so many.
 template <class T>
 inline constexpr std::size_t initializer_count = count_members<T>();
 
-// How many initialisers the member at Index takes: those of a C array count as one where the array is initialised by {}, and one by
-// one where brace elision spreads it.
+// How many initialisers the member at Index takes: those of a C array count as one where the array is initialised by
+// {}, and one by one where brace elision spreads it.
 template <class T, std::size_t Index, std::size_t... Fewer>
 consteval std::size_t initializers_at(std::index_sequence<Fewer...>) {
   using before = std::make_index_sequence<Index>;
@@ -87,7 +88,8 @@ consteval std::size_t initializers_at(std::index_sequence<Fewer...>) {
   } else {
     std::size_t most_after = rest - 1; // of what is not initialised by {} nobody knows: one
     static_cast<void>(((takes_braces<T>(before(), std::make_index_sequence<rest - 2 - Fewer>()) &&
-                        (most_after = rest - 2 - Fewer, true)) || ...));
+                        (most_after = rest - 2 - Fewer, true)) ||
+                       ...));
     return rest - most_after;
   }
 }
@@ -97,7 +99,8 @@ consteval std::size_t count_from() {
   if constexpr (Index >= initializer_count<T>)
     return 0;
   else
-    return 1 + count_from<T, Index + initializers_at<T, Index>(std::make_index_sequence<initializer_count<T> - Index - 1>())>();
+    return 1 + count_from<T, Index + initializers_at<T, Index>(
+                                         std::make_index_sequence<initializer_count<T> - Index - 1>())>();
 }
 
 template <class T>
@@ -126,8 +129,8 @@ consteval bool has_array_member() {
   }(std::make_index_sequence<member_count<T>>());
 }
 
-/// Can the members of T be bound, and made again from their values? Not of classes with base classes, or with members that cannot be
-/// assigned (references), nor with a hundred and more members, for which the elements of C arrays count.
+/// Can the members of T be bound, and made again from their values? Not of classes with base classes, or with members
+/// that cannot be assigned (references), nor with a hundred and more members, for which the elements of C arrays count.
 template <class T>
 consteval bool is_reflectable() {
   if constexpr (!std::is_class_v<T> || !std::is_aggregate_v<T>)

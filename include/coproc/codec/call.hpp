@@ -20,8 +20,8 @@
 
 namespace coproc::detail {
 
-/// Decodes arguments, which may refer to result.far(), calls, encodes the result; throws what the task throws. Its address is what
-/// is sent to the worker.
+/// Decodes arguments, which may refer to result.far(), calls, encodes the result; throws what the task throws. Its
+/// address is what is sent to the worker.
 using entry_function = void (*)(std::span<const std::byte> arguments, writer& result);
 
 // The callable itself: no bytes if it has no state, else all of them. verify_captures() saw that they mean the same
@@ -212,7 +212,9 @@ private:
     [[maybe_unused]] held_all all{{held<std::remove_cvref_t<P>>(r)}...};
     r.expect_end();
     using returned = std::invoke_result_t<F&, passed_t<P>...>;
-    // A returned reference may point into viewed arguments, over which the result may be written. (So may an object with
+    // A returned reference may point into viewed arguments, over which the result may be written. (So may an object
+    // with
+
     // a codec<R> of its own that refers to them: it must not.)
     constexpr bool copied = std::is_reference_v<returned> && (viewable<std::remove_cvref_t<P>> || ...);
     if constexpr (std::is_void_v<returned>) {

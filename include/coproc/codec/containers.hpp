@@ -28,9 +28,9 @@
 
 namespace coproc::detail {
 
-/// Where n plain elements begin in a payload, so that they can be viewed in place; large ones at the start of a cache line:
-/// on recent AMD processors `rep movsb`, which memcpy becomes, is sixteen times as slow where destination and source are 1 to
-/// 15 bytes apart modulo a page, as they would be behind a length of nine bytes.
+/// Where n plain elements begin in a payload, so that they can be viewed in place; large ones at the start of a cache
+/// line: on recent AMD processors `rep movsb`, which memcpy becomes, is sixteen times as slow where destination and
+/// source are 1 to 15 bytes apart modulo a page, as they would be behind a length of nine bytes.
 template <class T>
 constexpr std::size_t plain_range_alignment(std::size_t n) noexcept {
   return n * sizeof(T) < 1024 ? alignof(T) : std::max<std::size_t>(alignof(T), 64);
@@ -103,7 +103,8 @@ Container decode_plain_range(reader& r) {
   auto copy = [&] {
     if (range.template aligned<T>()) {
       const T* first = reinterpret_cast<const T*>(range.first);
-      if constexpr (std::is_same_v<typename Container::allocator_type, std::allocator<T>> && std::is_copy_assignable_v<T>)
+      if constexpr (std::is_same_v<typename Container::allocator_type, std::allocator<T>> &&
+                    std::is_copy_assignable_v<T>)
         if (range.count >= os::always_fresh_bytes / sizeof(T)) {
           Container large;
           large.reserve(range.count);

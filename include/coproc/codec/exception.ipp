@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <coproc/codec/exception.hpp>
 #include <coproc/codec/codec.hpp>
+#include <coproc/codec/exception.hpp>
 #include <coproc/codec/exception_registry.hpp>
 #include <coproc/error.hpp>
 
@@ -171,7 +171,12 @@ private:
     }
     if constexpr (std::is_same_v<E, worker_lost>) {
       const worker_exit& x = e.exit();
-      w_.put(std::int32_t{x.pid}).put(std::int32_t{x.signal}).put(x.exit_code).put(x.status_known).put(x.cause).put(x.phase);
+      w_.put(std::int32_t{x.pid})
+          .put(std::int32_t{x.signal})
+          .put(x.exit_code)
+          .put(x.status_known)
+          .put(x.cause)
+          .put(x.phase);
       w_.put(x.index).put(x.tasks_done).put(std::int64_t{x.age.count()});
       w_.put(x.user_microseconds).put(x.system_microseconds).put(x.max_rss_kilobytes);
     }
@@ -187,7 +192,8 @@ COPROC_LAZY_DEF void encode_exception(writer& w) noexcept {
     std::size_t max_text;
     bool alone;
   };
-  for (const attempt a : {attempt{max_exception_text, false}, attempt{64, false}, attempt{64, true}, attempt{0, true}}) {
+  for (const attempt a :
+       {attempt{max_exception_text, false}, attempt{64, false}, attempt{64, true}, attempt{0, true}}) {
     try {
       exception_encoder<>(w, a.max_text, a.alone).encode_current();
       return;
@@ -224,9 +230,11 @@ private:
 
   std::exception_ptr decode_registered() {
     const auto name = r_.get<std::string>();
-    for (const auto* known = registered_exceptions.load(std::memory_order_acquire); known != nullptr; known = known->next)
+    for (const auto* known = registered_exceptions.load(std::memory_order_acquire); known != nullptr;
+         known = known->next)
       if (name == known->type->name())
-        return known->decode(r_, type_, what_, {[](void* self) { return static_cast<exception_decoder*>(self)->decode_cause(); }, this});
+        return known->decode(r_, type_, what_,
+                             {[](void* self) { return static_cast<exception_decoder*>(self)->decode_cause(); }, this});
     reject("the type of an exception is not registered");
   }
 
@@ -283,7 +291,9 @@ private:
     return exception_decoder(r_, nested_ + 1).decode();
   }
 
-  // The categories that have one object a process, and registered ones; a code of any other becomes errc::remote_exception.
+  // The categories that have one object a process, and registered ones; a code of any other becomes
+  // errc::remote_exception.
+
   net::error_code code() {
     namespace e = net::error;
     const net::error_category* const categories[] = {
@@ -294,7 +304,8 @@ private:
     const auto value = r_.get<std::int32_t>();
     for (const auto* category : categories)
       if (name == category->name()) return {value, *category};
-    for (const auto* known = registered_categories.load(std::memory_order_acquire); known != nullptr; known = known->next)
+    for (const auto* known = registered_categories.load(std::memory_order_acquire); known != nullptr;
+         known = known->next)
       if (name == known->category->name()) return {value, *known->category};
     return make_error_code(errc::remote_exception);
   }
@@ -343,8 +354,9 @@ COPROC_LAZY_DEF std::exception_ptr decode_exception(std::span<const std::byte> b
 }
 
 // A forced unwind has no object, which UBSan would report where it is caught by reference.
-COPROC_LAZY_DEF __attribute__((no_sanitize("null"))) outcome run_entry(entry_function entry, std::span<const std::byte> arguments,
-                                                                   writer& result) {
+COPROC_LAZY_DEF __attribute__((no_sanitize("null"))) outcome run_entry(entry_function entry,
+                                                                       std::span<const std::byte> arguments,
+                                                                       writer& result) {
   try {
     entry(arguments, result);
     return outcome::value;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The exception types and error categories of the program that travel as themselves. Written at any time by any thread, read where
-// exceptions are encoded (worker) and decoded (front end); what is in it stays. The codec layer.
+// The exception types and error categories of the program that travel as themselves. Written at any time by any thread,
+// read where exceptions are encoded (worker) and decoded (front end); what is in it stays. The codec layer.
 #pragma once
 
 #include <coproc/codec/codec.hpp>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory beside a payload which its reader can reach, too: what lies there is referred to instead of being copied. The codec
-// layer knows the interface alone; whose memory it is, and when it is free again, is decided above.
+// Memory beside a payload which its reader can reach, too: what lies there is referred to instead of being copied. The
+// codec layer knows the interface alone; whose memory it is, and when it is free again, is decided above.
 #pragma once
 
 #include <coproc/codec/reader.hpp>
@@ -25,7 +25,8 @@ public:
   }
 
   /// For a reader: what was lent, for as long as the pointer lives. Throws bad_payload.
-  virtual std::shared_ptr<const std::byte> borrow([[maybe_unused]] std::uint64_t place, [[maybe_unused]] std::uint64_t bytes) {
+  virtual std::shared_ptr<const std::byte> borrow([[maybe_unused]] std::uint64_t place,
+                                                  [[maybe_unused]] std::uint64_t bytes) {
     reject("a payload refers to memory that it has not");
   }
 

@@ -32,8 +32,8 @@ struct array_access {
   }
 };
 
-/// Stands where the number of elements stands otherwise. No range is that long, so only a reader that is about to refuse
-/// a length has to look for it: the others pay nothing.
+/// Stands where the number of elements stands otherwise. No range is that long, so only a reader that is about to
+/// refuse a length has to look for it: the others pay nothing.
 inline constexpr std::uint64_t far_length = std::numeric_limits<std::uint64_t>::max();
 
 /// What follows it. What `place` means is known to the far_memory alone.

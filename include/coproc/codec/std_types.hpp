@@ -122,8 +122,8 @@ struct std_codec<std::chrono::time_point<Clock, Duration>> {
   static time_point decode(reader& r) { return time_point(detail::decode<Duration>(r)); }
 };
 
-/// std::complex<T>, known by what it does, because <complex> costs the compiler a tenth of Asio. Whatever type this is, it
-/// has room for two numbers, and real() and imag() return those that it was made of: so it is nothing but these.
+/// std::complex<T>, known by what it does, because <complex> costs the compiler a tenth of Asio. Whatever type this is,
+/// it has room for two numbers, and real() and imag() return those that it was made of: so it is nothing but these.
 template <class T>
 concept complex_number = std::is_trivially_copyable_v<T> && requires(const T& c) {
   requires std::is_floating_point_v<typename T::value_type> && sizeof(T) == 2 * sizeof(typename T::value_type);

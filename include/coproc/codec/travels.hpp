@@ -79,14 +79,17 @@ consteval bool aggregate_travels() {
   constexpr bool movable = std::is_move_constructible_v<T>, assignable = std::is_move_assignable_v<T>;
   static_assert(movable, "coproc: this type has no codec: make it an aggregate of types that have one, or specialise "
                          "coproc::codec<T> (locks, threads, files and other handles cannot travel)");
-  static_assert(!movable || assignable, "coproc: a member of this aggregate is a reference or const, and cannot be decoded: make it "
-                                        "a plain value, or specialise coproc::codec<T>");
-  static_assert(!movable || !assignable || !has_base_class<T>,
-                "coproc: this aggregate has a base class, so its members cannot be listed: make the base its first member, or "
-                "specialise coproc::codec<T>");
-  static_assert(!movable || !assignable || has_base_class<T>,
-                "coproc: this aggregate has too many members to be listed (100, and the elements of C arrays count): use std::array "
-                "for C arrays, put members into structs, or specialise coproc::codec<T>");
+  static_assert(!movable || assignable,
+                "coproc: a member of this aggregate is a reference or const, and cannot be decoded: make it "
+                "a plain value, or specialise coproc::codec<T>");
+  static_assert(
+      !movable || !assignable || !has_base_class<T>,
+      "coproc: this aggregate has a base class, so its members cannot be listed: make the base its first member, or "
+      "specialise coproc::codec<T>");
+  static_assert(
+      !movable || !assignable || has_base_class<T>,
+      "coproc: this aggregate has too many members to be listed (100, and the elements of C arrays count): use "
+      "std::array for C arrays, put members into structs, or specialise coproc::codec<T>");
   return false;
 }
 
@@ -120,8 +123,9 @@ consteval bool travels() {
   } else if constexpr (form_of<T> == form::none && std::is_class_v<T> && std::is_aggregate_v<T>) {
     return aggregate_travels<T>();
   } else {
-    static_assert(!std::is_union_v<T> || form_of<T> != form::none,
-                  "coproc: a union does not say which of its members it holds: use std::variant, or specialise coproc::codec<T>");
+    static_assert(
+        !std::is_union_v<T> || form_of<T> != form::none,
+        "coproc: a union does not say which of its members it holds: use std::variant, or specialise coproc::codec<T>");
     static_assert(std::is_union_v<T> || form_of<T> != form::none,
                   "coproc: this type has no codec: make it an aggregate of types that have one, or specialise "
                   "coproc::codec<T> (locks, threads, files and other handles cannot travel)");

@@ -47,7 +47,8 @@ public:
       throw pool_error(make_error_code(errc::payload_too_large));
     std::byte* to = claim(padding + n);
     for (std::size_t i = 0; i != padding; ++i) to[i] = std::byte{0};
-    if (n >= 4096) os::prefetch_for_writing(to + padding + n - 1); // else whatever publishes it would wait for this line
+    // else whatever publishes it would wait for this line
+    if (n >= 4096) os::prefetch_for_writing(to + padding + n - 1);
     if (n != 0) std::memcpy(to + padding, from, n);
     return *this;
   }

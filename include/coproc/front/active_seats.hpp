@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: BSL-1.0
-// The seats whose workers have something to do, so that a task costs the same whether two or two hundred others sleep. Front
-// end, under the pool's mutex.
+// The seats whose workers have something to do, so that a task costs the same whether two or two hundred others sleep.
+// Front end, under the pool's mutex.
 #pragma once
 
-#include <coproc/config.hpp>
 #include <algorithm>
+#include <coproc/config.hpp>
 #include <cstddef>
 #include <vector>
 
 namespace coproc::detail::front {
 
-/// A set of seats, by index. Invariant of its user: a worker with a ring that is not empty, or with a wake-up due, is in it;
-/// a seat may also be vacant, or its worker idle.
+/// A set of seats, by index. Invariant of its user: a worker with a ring that is not empty, or with a wake-up due, is
+/// in it; a seat may also be vacant, or its worker idle.
 class active_seats {
 public:
   COPROC_LAZY explicit active_seats(unsigned seats);

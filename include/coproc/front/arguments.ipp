@@ -15,8 +15,8 @@ COPROC_LAZY_DEF pool_error arguments::too_large(std::uint64_t bytes) const {
   const bool payload = bytes > max_payload_;
   return pool_error(make_error_code(errc::payload_too_large),
                     "the arguments of this call take more than the " +
-                        std::to_string(payload ? max_payload_ : max_queue_bytes_) + " bytes of pool_options::" +
-                        (payload ? "max_payload" : "max_queue_bytes"));
+                        std::to_string(payload ? max_payload_ : max_queue_bytes_) +
+                        " bytes of pool_options::" + (payload ? "max_payload" : "max_queue_bytes"));
 }
 
 COPROC_LAZY_DEF void arguments::grow(task_record& t, writer& w, std::size_t more_bytes) const {
@@ -50,8 +50,8 @@ COPROC_LAZY_DEF void arguments::seal(task_record& t, writer& w) const {
 COPROC_LAZY_DEF void arguments::keep(task_record& t, const std::shared_ptr<const array_memory>& memory) const {
   if (memory->owner != owner())
     throw std::invalid_argument(
-        "coproc: this argument_array was made for another pool, whose workers alone can map it: make it for the pool of "
-        "this call, or pass a std::span of it, which is copied");
+        "coproc: this argument_array was made for another pool, whose workers alone can map it: make it for the pool "
+        "of this call, or pass a std::span of it, which is copied");
   t.call.location = task_record::inline_and_lent;
   make_details(t).arrays.push_back(memory);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What happens when tasks lie behind a long one: workers without work get them, and vacant seats are filled for them. Front end,
-// under the pool's mutex.
+// What happens when tasks lie behind a long one: workers without work get them, and vacant seats are filled for them.
+// Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -22,12 +22,12 @@ public:
   /// When the next task may be moved, if nothing else happens.
   COPROC_LAZY time_point next_move() const noexcept;
 
-  /// Puts back into the queue, for workers without work, what lies unstarted behind a task that has been running for a while.
-  /// True if there was any.
+  /// Puts back into the queue, for workers without work, what lies unstarted behind a task that has been running for a
+  /// while. True if there was any.
   COPROC_LAZY bool take_back(time_point now) noexcept;
 
-  /// Fills vacant seats for tasks that must run there, for those that no worker has room for, and for those that have waited
-  /// behind a running one for a while.
+  /// Fills vacant seats for tasks that must run there, for those that no worker has room for, and for those that have
+  /// waited behind a running one for a while.
   COPROC_LAZY void grow(time_point now) noexcept;
 
 private:

@@ -83,9 +83,8 @@ COPROC_LAZY_DEF std::size_t balance::spare_tasks(const worker& w, const spare_ca
 
 COPROC_LAZY_DEF bool balance::may_be_helped(time_point by) const noexcept {
   bool any = false;
-  waking_.each_active([&](const auto& w) {
-    any = any || (by >= w.help_from() && w.unfinished() >= (w.initialized() ? 2u : 1u));
-  });
+  waking_.each_active(
+      [&](const auto& w) { any = any || (by >= w.help_from() && w.unfinished() >= (w.initialized() ? 2u : 1u)); });
   return any;
 }
 

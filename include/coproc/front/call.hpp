@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The life of one call as an asynchronous operation: encoded on the submitting thread, bound to a handler, submitted, completed
-// once. What the completion does is in record_handler.hpp. Front end.
+// The life of one call as an asynchronous operation: encoded on the submitting thread, bound to a handler, submitted,
+// completed once. What the completion does is in record_handler.hpp. Front end.
 #pragma once
 
 #include <coproc/codec/call.hpp>
@@ -16,8 +16,8 @@
 
 namespace coproc::detail::front {
 
-/// An encoded call that has not been submitted. It keeps its engine alive. What goes wrong is not thrown: the operation completes
-/// with it.
+/// An encoded call that has not been submitted. It keeps its engine alive. What goes wrong is not thrown: the operation
+/// completes with it.
 class prepared_call {
 public:
   /// Encodes fn and args here and now. `options`: null for the usual ones.
@@ -44,8 +44,8 @@ public:
     if (record_ != nullptr && engine_->is_own_process()) engine_->recycle(*record_);
   }
 
-  /// Binds a handler of signature void(std::exception_ptr[, R]) and submits. Completes exactly once, never inside. A handler that
-  /// can be called nowhere, because its context is gone, is destroyed.
+  /// Binds a handler of signature void(std::exception_ptr[, R]) and submits. Completes exactly once, never inside. A
+  /// handler that can be called nowhere, because its context is gone, is destroyed.
   template <class R, class Handler>
   void start(Handler&& handler) && {
     static_assert(!std::is_reference_v<Handler>, "coproc: pass the handler as an rvalue");
@@ -58,8 +58,8 @@ public:
     std::optional<engine::executor_use> use; // until the handler is submitted, or taken back
     try {
       if (auto slot = net::get_associated_cancellation_slot(handler); slot.is_connected())
-        slot.assign([weak = pool->weak_from_this(), t, ticket = t->ticket.load(std::memory_order_relaxed)](
-                        net::cancellation_type type) {
+        slot.assign([weak = pool->weak_from_this(), t,
+                     ticket = t->ticket.load(std::memory_order_relaxed)](net::cancellation_type type) {
           if (const auto alive = weak.lock()) alive->cancel(*t, ticket, type);
         });
       if (!bound::put(*t, std::move(handler), *pool, use)) {
@@ -140,7 +140,9 @@ private:
 
   static std::exception_ptr failure(errc e) { return std::make_exception_ptr(pool_error(make_error_code(e))); }
 
-  // A coroutine of another context has an executor, when the pool's context is gone, or going: nothing is posted there any more.
+  // A coroutine of another context has an executor, when the pool's context is gone, or going: nothing is posted there
+  // any more.
+
   template <class R, class Handler>
   static void complete_with(const engine& pool, std::exception_ptr why, Handler&& handler) {
     const engine::executor_use context(pool);

@@ -24,13 +24,15 @@ COPROC_LAZY_DEF void dispatcher::pump(time_point now) noexcept {
   if (stage_ != stage::open) advance_shutdown(now);
 }
 
-COPROC_LAZY_DEF void dispatcher::cancel(task_record& t, std::uint64_t ticket, cancel_strength strength, time_point now) noexcept {
+COPROC_LAZY_DEF void dispatcher::cancel(task_record& t, std::uint64_t ticket, cancel_strength strength,
+                                        time_point now) noexcept {
   if (t.ticket.load(std::memory_order_relaxed) != ticket) return;
   if (t.where != place::issued) return static_cast<void>(ledger_.withdraw(t, verdict::aborted));
   worker& w = *t.worker;
   if (w.take_back(t, now)) return ledger_.finish_issued(t, verdict::aborted);
   if (strength == cancel_strength::total) return;
-  if (strength == cancel_strength::partial || (t.special && details(t).terms.when_cancelled == on_cancel::request_stop)) {
+  if (strength == cancel_strength::partial ||
+      (t.special && details(t).terms.when_cancelled == on_cancel::request_stop)) {
     if (t.special) details(t).terms.max_retries = 0; // cancelled tasks are never retried
     // Only for a running one: else the request of the task that runs now would be overwritten.
     w.ask_to_stop(t);
@@ -79,9 +81,8 @@ COPROC_LAZY_DEF void dispatcher::expire(time_point now) noexcept {
 }
 
 COPROC_LAZY_DEF void dispatcher::revoke_all(time_point now) noexcept {
-  fleet_.each_worker([&](auto& w) {
-    w.take_all_back(now, [&](task_record& t) { ledger_.finish_issued(t, verdict::aborted); });
-  });
+  fleet_.each_worker(
+      [&](auto& w) { w.take_all_back(now, [&](task_record& t) { ledger_.finish_issued(t, verdict::aborted); }); });
 }
 
 COPROC_LAZY_DEF void dispatcher::advance_shutdown(time_point now) noexcept {
@@ -94,7 +95,8 @@ COPROC_LAZY_DEF void dispatcher::advance_shutdown(time_point now) noexcept {
     stage_ = stage::stopping;
     stage_deadline_ = after(now, fleet_.limits().kill_grace);
   }
-  if (stage_ == stage::stopping && (now >= stage_deadline_ || ledger_.outstanding() == 0)) return terminate(SIGTERM, now);
+  if (stage_ == stage::stopping && (now >= stage_deadline_ || ledger_.outstanding() == 0))
+    return terminate(SIGTERM, now);
   if (stage_ == stage::terminating && fleet_.gone()) stage_ = stage::over;
 }
 

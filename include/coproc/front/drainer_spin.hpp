@@ -14,11 +14,13 @@ namespace coproc::detail::front {
 
 class alignas(64) drainer_spin { // written without the mutex, under which what is beside it is
 public:
-  /// `limit`: 0 if it should never spin (one usable CPU); `busy_poll`: for how long it spins whatever there is to wait for.
+  /// `limit`: 0 if it should never spin (one usable CPU); `busy_poll`: for how long it spins whatever there is to wait
+  /// for.
   drainer_spin(std::chrono::nanoseconds limit, std::chrono::nanoseconds busy_poll) noexcept
       : gate_(limit), busy_poll_(busy_poll) {}
 
-  /// May the drainer go on spinning at `now`? `due`: a result is, so it may. Under the mutex: takes down what to look at.
+  /// May the drainer go on spinning at `now`? `due`: a result is, so it may. Under the mutex: takes down what to look
+  /// at.
   template <class Waking>
   bool go_on(time_point now, const Waking& waking, bool due) noexcept {
     const auto spun = now - std::min(now, since_);
@@ -38,8 +40,8 @@ public:
   /// The sleep after it lasted so long.
   void slept(std::chrono::nanoseconds idle) noexcept { gate_.slept(idle); }
 
-  /// Without the mutex; a slice at a time, so that io_context::poll() ends and the loop's other handlers needn't wait. True: there
-  /// is a result. The memory is safe to look at: only the holder of the token buries workers.
+  /// Without the mutex; a slice at a time, so that io_context::poll() ends and the loop's other handlers needn't wait.
+  /// True: there is a result. The memory is safe to look at: only the holder of the token buries workers.
   bool slice() noexcept {
     if (begins_ && first_look_.delay().count() != 0) looked_at_clock(os::wait_for(first_look_.delay()));
     for (int i = 0; i < os::looks_soon; ++i) {
@@ -60,8 +62,8 @@ public:
   /// The last look at the clock.
   time_point last_time() const noexcept { return clock_; }
 
-  /// The time, after a slice. A look at the clock takes as long as a tenth of a round trip: none where slice() has just looked. But
-  /// not for long, whatever a worker's words seem to say from one moment to the next.
+  /// The time, after a slice. A look at the clock takes as long as a tenth of a round trip: none where slice() has just
+  /// looked. But not for long, whatever a worker's words seem to say from one moment to the next.
   time_point time() noexcept {
     if (++clock_uses_ < 4) return clock_;
     return exact_time();

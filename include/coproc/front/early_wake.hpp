@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // When the front end is woken by the clock shortly before a result is due, to spin for the rest: a CPU that has halted
-// meanwhile takes some 40 us to wake up, by which a result is late whose worker uses its bell when it is through. Learned from whether
-// results come when they are due; no system call, no clock. Front end, under the pool's mutex.
+// meanwhile takes some 40 us to wake up, by which a result is late whose worker uses its bell when it is through.
+// Learned from whether results come when they are due; no system call, no clock. Front end, under the pool's mutex.
 //
 //   sleep, bells armed ---- alarm() ----> watch, no bells ------ result, or patience is over
 //                                         due - lead                        due + patience
@@ -18,8 +18,8 @@ namespace coproc::detail::front {
 
 class early_wake {
 public:
-  /// The front end is about to sleep until a result comes, the first of them at `due`; max(): nobody knows when. Returns
-  /// when the clock should wake it; max(): it should not; `now`: it is too late to sleep, the watch has begun.
+  /// The front end is about to sleep until a result comes, the first of them at `due`; max(): nobody knows when.
+  /// Returns when the clock should wake it; max(): it should not; `now`: it is too late to sleep, the watch has begun.
   COPROC_LAZY time_point alarm(time_point now, time_point due) noexcept;
 
   /// Awake again; true: by the clock, so the watch begins. Else the clock may end some later sleep for nothing.

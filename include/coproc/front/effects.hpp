@@ -17,12 +17,14 @@ class worker;
 class effects {
 public:
   virtual void signal(worker& w, int number) noexcept = 0; ///< through the pidfd; a dead process is no error
-  virtual void dismiss(worker& w) noexcept = 0;  ///< it is to end in an orderly way once its ring is empty
-  virtual void request_start(unsigned index) = 0;       ///< make an incarnation; answer with add_worker() or start_failed()
-  virtual void forget_starts() noexcept = 0;            ///< requests that are not answered yet need no answer any more
-  virtual void server_hangs() noexcept = 0;             ///< the fork server does not answer START: end it
+  virtual void dismiss(worker& w) noexcept = 0;            ///< it is to end in an orderly way once its ring is empty
+  /// make an incarnation; answer with add_worker() or start_failed()
+  virtual void request_start(unsigned index) = 0;
+  virtual void forget_starts() noexcept = 0; ///< requests that are not answered yet need no answer any more
+  virtual void server_hangs() noexcept = 0;  ///< the fork server does not answer START: end it
   virtual std::uint64_t private_bytes(const worker& w) const noexcept = 0; ///< resident and not shared; 0: unknown
-  virtual int send_segment(worker& w, const shm::argument_block& block) noexcept = 0; ///< 0, EAGAIN (its socket is full now), or another errno
+  /// 0, EAGAIN (its socket is full now), or another errno
+  virtual int send_segment(worker& w, const shm::argument_block& block) noexcept = 0;
   virtual void retire(std::unique_ptr<worker> w) noexcept = 0; ///< dead and dealt with: close its descriptors
 
 protected:

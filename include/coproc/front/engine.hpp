@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// The engine of a pool as calls and the public pool see it. Its functions are virtual, so that a file which makes a call compiles
-// the call alone; only a file that makes a pool compiles what is behind (pool_impl.hpp), or none where the library is compiled
-// separately. A virtual call is a nanosecond, of which an empty task pays four. Front end, any thread.
+// The engine of a pool as calls and the public pool see it. Its functions are virtual, so that a file which makes a
+// call compiles the call alone; only a file that makes a pool compiles what is behind (pool_impl.hpp), or none where
+// the library is compiled separately. A virtual call is a nanosecond, of which an empty task pays four. Front end, any
+// thread.
 #pragma once
 
 #include <coproc/front/task_record.hpp>
@@ -34,8 +35,8 @@ struct array_memory {
   virtual ~array_memory() = default;
 
   std::byte* data = nullptr;
-  std::uint64_t place = 0;      ///< what a worker finds it by
-  const void* owner = nullptr;  ///< tells whose it is: as engine::memory_owner()
+  std::uint64_t place = 0;     ///< what a worker finds it by
+  const void* owner = nullptr; ///< tells whose it is: as engine::memory_owner()
 };
 
 class engine : public std::enable_shared_from_this<engine> {
@@ -46,14 +47,15 @@ public:
   engine& operator=(const engine&) = delete;
   virtual ~engine() = default;
 
-  /// False in a forked copy of the process that made the pool, workers included: nothing but the fields here may be used there.
+  /// False in a forked copy of the process that made the pool, workers included: nothing but the fields here may be
+  /// used there.
   bool is_own_process() const noexcept { return process_.is_own(); }
 
   /// Where completions run; empty when its context is gone.
   net::any_io_executor executor() const noexcept { return executor_.get(); }
 
-  /// While one that is true exists, so does that context. Who keeps or posts a handler for it may be on another thread than the
-  /// one that destroys it.
+  /// While one that is true exists, so does that context. Who keeps or posts a handler for it may be on another thread
+  /// than the one that destroys it.
   class executor_use : public lent_executor::use {
   public:
     explicit executor_use(const engine& e) noexcept : use(e.executor_) {}
@@ -66,8 +68,8 @@ public:
 
   // ---- one call, in this order
 
-  /// A record for a call of `entry`, the code of whose callable is at `code`; `options`: null for the usual ones. It is the
-  /// caller's alone until it is submitted or recycled.
+  /// A record for a call of `entry`, the code of whose callable is at `code`; `options`: null for the usual ones. It is
+  /// the caller's alone until it is submitted or recycled.
   /// \par Errors  std::invalid_argument: an option. pool_error: wrong_process, unknown_function. std::bad_alloc
   virtual task_record& acquire(std::uintptr_t entry, std::uintptr_t code, const task_options* options) = 0;
 
@@ -75,7 +77,8 @@ public:
   std::uint64_t argument_limit() const noexcept { return argument_limit_; }
   [[noreturn]] virtual void refuse_arguments(std::uint64_t bytes) const = 0;
 
-  /// The writer's memory is full: moves what it has from the record to its cold part, and from there to a block of a segment.
+  /// The writer's memory is full: moves what it has from the record to its cold part, and from there to a block of a
+  /// segment.
   virtual void grow_arguments(task_record& t, writer& w, std::size_t more_bytes) = 0;
   /// The arguments are complete; they may lie anywhere.
   virtual void seal_arguments(task_record& t, writer& w) = 0;
@@ -83,7 +86,8 @@ public:
   virtual void keep(task_record& t, const std::shared_ptr<const array_memory>& memory) = 0;
 
   /// Hands a record with its handler over. Never completes it inline.
-  /// \par Errors  std::bad_alloc, pool_error(pool_closed): then nothing has happened, and the record is still the caller's
+  /// \par Errors  std::bad_alloc, pool_error(pool_closed): then nothing has happened, and the record is still the
+  /// caller's
   virtual void submit(task_record& t) = 0;
 
   /// By the table in docs/cancellation.md; harmless when the operation has completed. Any thread.
@@ -126,8 +130,8 @@ public:
   virtual void drop_queued() noexcept = 0;
   virtual pool_stats stats() const = 0;
   virtual void trace(trace_sink sink) = 0;
-  /// Ends everything: outstanding operations complete with operation_aborted (posted), workers and fork server are gone when it
-  /// returns. Bounded by about two kill_graces and three seconds. Idempotent; also inside a handler.
+  /// Ends everything: outstanding operations complete with operation_aborted (posted), workers and fork server are gone
+  /// when it returns. Bounded by about two kill_graces and three seconds. Idempotent; also inside a handler.
   virtual void stop() noexcept = 0;
 
 protected:

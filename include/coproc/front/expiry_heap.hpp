@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The tasks that have a queue_timeout, soonest first: an intrusive pairing heap, so that tasks without one cost nothing and
-// nothing is allocated under the pool's mutex. Front end, under that mutex.
+// The tasks that have a queue_timeout, soonest first: an intrusive pairing heap, so that tasks without one cost nothing
+// and nothing is allocated under the pool's mutex. Front end, under that mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -10,7 +10,8 @@
 
 namespace coproc::detail::front {
 
-/// Fredman, Sedgewick, Sleator, Tarjan, "The Pairing Heap", Algorithmica 1 (1986). push is O(1), erase O(log n) amortised.
+/// Fredman, Sedgewick, Sleator, Tarjan, "The Pairing Heap", Algorithmica 1 (1986). push is O(1), erase O(log n)
+/// amortised.
 class expiry_heap {
 public:
   time_point next() const noexcept { return root_ ? root_->at : time_point::max(); }

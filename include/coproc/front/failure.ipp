@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
 #pragma once
 
-#include <coproc/front/failure.hpp>
 #include <coproc/codec/exception.hpp>
 #include <coproc/codec/reader.hpp>
+#include <coproc/front/failure.hpp>
 #include <coproc/front/task_details.hpp>
 #include <coproc/front/worker_memory.hpp>
 #include <coproc/os/fork_generation.hpp>
@@ -53,10 +53,10 @@ private:
 
   std::string killed_at_timeout() const {
     const worker_exit& exit = *details(task_).exit;
-    const std::string limit =
-        os::text(details(task_).deadline_passed ? deadline()
-                                                : os::text("the timeout is ", seconds(details(task_).terms.timeout), " s"),
-                 "; worker ", exit.pid);
+    const std::string limit = os::text(details(task_).deadline_passed
+                                           ? deadline()
+                                           : os::text("the timeout is ", seconds(details(task_).terms.timeout), " s"),
+                                       "; worker ", exit.pid);
     if (exit.still_running) return os::text(limit, " ", describe_survivor(exit));
     const char* const how = exit.signal == SIGTERM   ? "SIGTERM"
                             : exit.signal == SIGKILL ? "SIGKILL, which it got because it outlived SIGTERM by kill_grace"
@@ -69,7 +69,8 @@ private:
   }
 
   std::string deadline() const {
-    return os::text("the deadline was ", seconds(details(task_).terms.deadline - task_.submitted_at), " s after the submission");
+    return os::text("the deadline was ", seconds(details(task_).terms.deadline - task_.submitted_at),
+                    " s after the submission");
   }
 
   std::string retries() const {
@@ -111,7 +112,9 @@ public:
   loan(std::shared_ptr<worker_memory> memory, unsigned number) noexcept : memory_(std::move(memory)), number_(number) {}
   loan(const loan&) = delete;
   loan& operator=(const loan&) = delete;
-  // A forked copy of the front end does not map this memory, and has nothing to give back: leaked there on purpose, for what it
+  // A forked copy of the front end does not map this memory, and has nothing to give back: leaked there on purpose, for
+  // what it
+
   // would unmap may be somebody else's by now.
   ~loan() {
     if (process_.is_own())
@@ -126,10 +129,11 @@ private:
   os::process_mark process_;
 };
 
-COPROC_LAZY_DEF std::shared_ptr<const std::byte> borrow_views(task_record& t, std::shared_ptr<void>& taken, std::uint64_t place,
-                                                          std::uint64_t bytes) {
+COPROC_LAZY_DEF std::shared_ptr<const std::byte> borrow_views(task_record& t, std::shared_ptr<void>& taken,
+                                                              std::uint64_t place, std::uint64_t bytes) {
   if (!taken) {
-    if (!t.encumbered || details(t).loan == task_details::no_loan) reject("a result refers to memory that was not lent");
+    if (!t.encumbered || details(t).loan == task_details::no_loan)
+      reject("a result refers to memory that was not lent");
     taken = std::make_shared<loan<>>(details(t).result_owner, details(t).loan);
     details(t).loan = task_details::no_loan;
   }

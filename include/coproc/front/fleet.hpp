@@ -117,7 +117,8 @@ public:
   void reserve(unsigned max_workers) { seats_.reserve(max_workers); }
 
   /// Workers up to `min` are started at once, up to `max` on demand. Those beyond finish what they run and leave; what
-  /// they have not begun goes back into the queue, and so does what belongs elsewhere now: ledger::resize() comes first.
+  /// they have not begun goes back into the queue, and so does what belongs elsewhere now: ledger::resize() comes
+  /// first.
   COPROC_LAZY void resize(unsigned min, unsigned max, time_point now) noexcept;
 
   /// Are workers on their way since then?
@@ -220,7 +221,7 @@ private:
   run_meter meter_;
   roster seats_;
   restarts restarts_;
-  std::uint64_t rolling_ = 0;        // incarnations up to this one are being recycled; 0: none
+  std::uint64_t rolling_ = 0; // incarnations up to this one are being recycled; 0: none
   bool ending_ = false;
   bool resizing_ = false;
 };

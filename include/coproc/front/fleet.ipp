@@ -192,8 +192,8 @@ COPROC_LAZY_DEF void fleet::request(unsigned index) noexcept { restarts_.request
 COPROC_LAZY_DEF void fleet::forgo(unsigned index) noexcept { seats_[index].requested = false; }
 
 COPROC_LAZY_DEF void fleet::add_worker(worker_ptr w, time_point now) noexcept {
-  worker::lifetime life{limits_.kill_grace, limits_.exit_status_wait, limits_.start_timeout, limits_.max_tasks_per_child,
-                        may_leave(w->index)};
+  worker::lifetime life{limits_.kill_grace, limits_.exit_status_wait, limits_.start_timeout,
+                        limits_.max_tasks_per_child, may_leave(w->index)};
   if (limits_.max_tasks_jitter != 0)
     life.task_limit -= scramble(w->incarnation + golden_gamma) % (limits_.max_tasks_jitter + 1);
   w->on_start(life, now);
@@ -214,7 +214,8 @@ COPROC_LAZY_DEF void fleet::start_refused(std::uint64_t incarnation, net::error_
   start_failed(index, why, now);
 }
 
-COPROC_LAZY_DEF void fleet::started(std::uint64_t incarnation, pid_t pid, os::unique_fd pidfd, time_point now) noexcept {
+COPROC_LAZY_DEF void fleet::started(std::uint64_t incarnation, pid_t pid, os::unique_fd pidfd,
+                                    time_point now) noexcept {
   worker* const w = seats_.find(incarnation);
   if (w == nullptr) return;
   w->on_started(pid, std::move(pidfd));
@@ -241,13 +242,11 @@ COPROC_LAZY_DEF void fleet::signal_refused(std::uint64_t incarnation, int error)
 COPROC_LAZY_DEF void fleet::server_lost(time_point now) noexcept {
   restarts_.end();
   lose_workers(now);
-  restarts_.fail({}, "the fork server died, and so did the one that stood by, so no worker can be started: make a new pool",
-                 now);
+  restarts_.fail(
+      {}, "the fork server died, and so did the one that stood by, so no worker can be started: make a new pool", now);
 }
 
-COPROC_LAZY_DEF void fleet::server_replaced(time_point now) noexcept {
-  lose_workers(now);
-}
+COPROC_LAZY_DEF void fleet::server_replaced(time_point now) noexcept { lose_workers(now); }
 
 COPROC_LAZY_DEF void fleet::lose_workers(time_point now) noexcept {
   for (unsigned i = 0; i < size(); ++i) {
@@ -282,7 +281,8 @@ COPROC_LAZY_DEF std::size_t fleet::drain(worker& w, std::size_t& budget, time_po
     if (d.kind == worker::drained_kind::acknowledged) continue;
     --budget;
     // No longer than it was there: a lie should not last.
-    if (d.ran_ns != 0) pace_.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at()).count())));
+    if (d.ran_ns != 0)
+      pace_.learn(std::min(static_cast<double>(d.ran_ns), static_cast<double>((now - w.born_at()).count())));
     ended.task[ended.count++] = d.task;
   }
   if (moved == 0) return 0;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory for one handler at a time, so that it can always be posted: what the last one took is given back before that one is
-// called. Front end, any thread.
+// Memory for one handler at a time, so that it can always be posted: what the last one took is given back before that
+// one is called. Front end, any thread.
 #pragma once
 
 #include <atomic>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// What the drainer does when there is nothing to do for it: it spins, or sleeps until a doorbell or the clock wakes it. Puts
-// drainer_spin, bell_moderation and early_wake to use, and tells the workers. No system call but the host's timer. Front end, the
-// holder of the token only; under the pool's mutex, but for spin().slice() and what that found the time to be.
+// What the drainer does when there is nothing to do for it: it spins, or sleeps until a doorbell or the clock wakes it.
+// Puts drainer_spin, bell_moderation and early_wake to use, and tells the workers. No system call but the host's timer.
+// Front end, the holder of the token only; under the pool's mutex, but for spin().slice() and what that found the time
+// to be.
 #pragma once
 
 #include <coproc/front/bell_moderation.hpp>
@@ -20,7 +21,8 @@ template <class Host, class Wakeups>
 class idle_strategy {
 public:
   /// `spin_for`, `busy_poll`: the limits of drainer_spin.
-  idle_strategy(Host& host, Wakeups& waking, std::chrono::nanoseconds spin_for, std::chrono::nanoseconds busy_poll) noexcept
+  idle_strategy(Host& host, Wakeups& waking, std::chrono::nanoseconds spin_for,
+                std::chrono::nanoseconds busy_poll) noexcept
       : host_(host), waking_(waking), spin_(spin_for, busy_poll) {}
 
   /// The slices of a spin, and the time.

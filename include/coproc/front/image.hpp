@@ -3,16 +3,16 @@
 // them. Front end, any thread; immutable after construction.
 #pragma once
 
-#include <coproc/config.hpp>
 #include <algorithm>
+#include <coproc/config.hpp>
 #include <cstdint>
 #include <link.h>
 #include <vector>
 
 namespace coproc::detail::front {
 
-/// The executable segments that were mapped when the snapshot was taken. A template, so that a file that makes no pool does not
-/// compile it.
+/// The executable segments that were mapped when the snapshot was taken. A template, so that a file that makes no pool
+/// does not compile it.
 class image_snapshot {
 public:
   COPROC_LAZY image_snapshot();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Makes the memory and descriptors of a new worker: everything fresh, because a grandchild of a dead worker may still map
-// the old. Front end, outside the pool's mutex.
+// Makes the memory and descriptors of a new worker: everything fresh, because a grandchild of a dead worker may still
+// map the old. Front end, outside the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>

@@ -41,8 +41,8 @@ COPROC_LAZY_DEF incarnation make_incarnation(unsigned index, std::uint64_t numbe
   handles.eventfd = os::make_eventfd();
   made.for_worker.eventfd = os::duplicate(handles.eventfd.get());
   if (!made.for_worker.eventfd) os::throw_errno("dup of an eventfd");
-  made.process = std::make_unique<worker>(index, number, std::move(memory), made.request.max_result_bytes,
-                                          std::move(handles));
+  made.process =
+      std::make_unique<worker>(index, number, std::move(memory), made.request.max_result_bytes, std::move(handles));
   return made;
 }
 

@@ -51,7 +51,8 @@ public:
   void signal(worker& w, int number) noexcept override {
     if (!w.handles().pidfd) return;
     const int error = os::send_signal(w.handles().pidfd.get(), number);
-    if (error != 0 && error != ESRCH) server_.signal(w.incarnation, number); // it may have rights that this process gave up
+    // it may have rights that this process gave up
+    if (error != 0 && error != ESRCH) server_.signal(w.incarnation, number);
   }
 
   void dismiss(worker& w) noexcept override { w.request_shutdown(); }
@@ -101,9 +102,9 @@ public:
     return error;
   }
 
-  std::vector<unsigned> starts;              ///< incarnations to be made, outside the mutex
-  std::vector<worker_start> births;          ///< for on_worker_start
-  std::vector<worker_exit> exits; ///< for on_worker_exit
+  std::vector<unsigned> starts;     ///< incarnations to be made, outside the mutex
+  std::vector<worker_start> births; ///< for on_worker_start
+  std::vector<worker_exit> exits;   ///< for on_worker_exit
   /// Dead workers. The holder of the drainer token may be looking at their memory, without the mutex: it clears this.
   worker_stack graveyard;
   bool observe_exits = false;

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSL-1.0
-// The front end's books of tasks: which are accepted, wait for room, are queued or have ended, and the limits they obey.
-// Exactly one ending per task is decided here. No worker, no clock, no system call. Front end, under the pool's mutex.
+// The front end's books of tasks: which are accepted, wait for room, are queued or have ended, and the limits they
+// obey. Exactly one ending per task is decided here. No worker, no clock, no system call. Front end, under the pool's
+// mutex.
 #pragma once
 
 #include <coproc/config.hpp>
 #include <coproc/front/expiry_heap.hpp>
 #include <coproc/front/limits.hpp>
-#include <coproc/front/task_queue.hpp>
 #include <coproc/front/task_details.hpp>
+#include <coproc/front/task_queue.hpp>
 #include <coproc/os/error.hpp>
 #include <coproc/stats.hpp>
 

@@ -78,7 +78,8 @@ COPROC_LAZY_DEF void ledger::finish(task_record& t, verdict v) noexcept {
   completed_.push_back(t);
 }
 
-COPROC_LAZY_DEF void ledger::finish(task_record& t, net::error_code why, const char* text, net::error_code cause) noexcept {
+COPROC_LAZY_DEF void ledger::finish(task_record& t, net::error_code why, const char* text,
+                                    net::error_code cause) noexcept {
   auto& cold = make_details(t);
   t.encumbered = true;
   cold.error = why;

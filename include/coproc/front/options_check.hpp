@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
 // Checks pool_options and task_options and fills in the defaults that depend on the machine. Front end, in the pool's
-// constructor and before each call with options. Everything throws std::invalid_argument naming the member, its value and its
-// range.
+// constructor and before each call with options. Everything throws std::invalid_argument naming the member, its value
+// and its range.
 #pragma once
 
 #include <coproc/config.hpp>

@@ -28,7 +28,8 @@ public:
     r.max_payload = number(o.max_payload, "pool_options::max_payload", 1ull << 30, 1, 1ull << 40);
     if (o.limits.address_space_bytes && *o.limits.address_space_bytes <= 3 * r.max_payload)
       fail("pool_options::limits.address_space_bytes is ", *o.limits.address_space_bytes,
-           "; each worker maps three times max_payload (", r.max_payload, ") besides its own memory: lower max_payload");
+           "; each worker maps three times max_payload (", r.max_payload,
+           ") besides its own memory: lower max_payload");
     r.max_warm_bytes =
         number(o.max_warm_bytes, "pool_options::max_warm_bytes", shm::segment_pool::default_warm_bytes, 1, 1ull << 50);
     r.worker = settings(o, l);
@@ -52,8 +53,9 @@ public:
         number(o.max_retries, "task_options::max_retries", 0, 0, std::numeric_limits<std::uint32_t>::max()));
     if (t.max_retries != 0 && o.retry_on != retry::idempotent)
       fail("task_options::max_retries is ", t.max_retries,
-           ", but a task that may have run is not run again unless retry_on is coproc::retry::idempotent: say so if running it "
-           "twice does no harm, or leave max_retries out (a task that had not begun moves to another worker without it)");
+           ", but a task that may have run is not run again unless retry_on is coproc::retry::idempotent: say so if "
+           "running it twice does no harm, or leave max_retries out (a task that had not begun moves to another worker "
+           "without it)");
     if (o.priority < lowest_priority || o.priority > highest_priority)
       fail("task_options::priority is ", o.priority, "; it must be ", lowest_priority, " to ", highest_priority);
     t.priority = static_cast<std::int8_t>(o.priority);
@@ -67,8 +69,8 @@ public:
     pool_size size{};
     size.max_workers = most_workers(max_workers, "process_pool::resize: max_workers", l.usable_cpus);
     if (size.max_workers > l.max_queue)
-      fail("process_pool::resize: max_workers is ", size.max_workers, ", more than pool_options::max_queue (", l.max_queue,
-           "): it counts running tasks too, so some workers could never work");
+      fail("process_pool::resize: max_workers is ", size.max_workers, ", more than pool_options::max_queue (",
+           l.max_queue, "): it counts running tasks too, so some workers could never work");
     size.min_workers = least_workers(min_workers, "process_pool::resize: min_workers", size.max_workers);
     return size;
   }
@@ -79,7 +81,8 @@ private:
     throw std::invalid_argument(os::text("coproc: ", part...));
   }
 
-  static std::uint64_t number(count c, const char* name, std::uint64_t fallback, std::uint64_t low, std::uint64_t high) {
+  static std::uint64_t number(count c, const char* name, std::uint64_t fallback, std::uint64_t low,
+                              std::uint64_t high) {
     if (c.value < 0) fail(name, " is negative (", c.value, ")");
     const auto value = c.value == 0 ? fallback : static_cast<std::uint64_t>(c.value);
     if (value < low || value > high) fail(name, " is ", value, "; it must be ", low, " to ", high);
@@ -87,8 +90,7 @@ private:
   }
 
   static duration positive(duration d, const char* name) {
-    if (d <= duration::zero())
-      fail(name, " is ", d.count(), " ns; it must be positive (coproc::unlimited: no limit)");
+    if (d <= duration::zero()) fail(name, " is ", d.count(), " ns; it must be positive (coproc::unlimited: no limit)");
     return d;
   }
 
@@ -105,7 +107,8 @@ private:
 
   static void check_queue(const pool_options& o, dispatcher_limits& l) {
     l.max_workers = most_workers(o.max_workers, "pool_options::max_workers", l.usable_cpus);
-    l.max_queue = number(o.max_queue, "pool_options::max_queue", std::max<std::uint64_t>(4096, l.max_workers), 1, 1ull << 32);
+    l.max_queue =
+        number(o.max_queue, "pool_options::max_queue", std::max<std::uint64_t>(4096, l.max_workers), 1, 1ull << 32);
     if (l.max_queue < l.max_workers)
       fail("pool_options::max_queue is ", l.max_queue, ", less than max_workers (", l.max_workers,
            "): it counts running tasks too, so some workers could never work");

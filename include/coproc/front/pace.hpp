@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// How long the tasks of a pool take, how deep a ring should be for that, and whether waking another worker pays. Learned from
-// what workers report, which decides nothing but scheduling; one for all workers, since any may get the next task. Front end,
-// under the pool's mutex.
+// How long the tasks of a pool take, how deep a ring should be for that, and whether waking another worker pays.
+// Learned from what workers report, which decides nothing but scheduling; one for all workers, since any may get the
+// next task. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/shm/mailbox.hpp>
@@ -47,11 +47,12 @@ public:
   }
 
 private:
-  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it; and the same where the
-  /// front end has no CPU of its own.
+  /// About one wake-up's worth of work: what a ring should hold to hide the latency of refilling it; and the same where
+  /// the front end has no CPU of its own.
   static constexpr double ring_work_ns = 60'000, crowded_ring_work_ns = 480'000;
 
-  /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be overtaken.
+  /// Up to here a wake-up counts: such a task has a successor in the ring. A longer one has none, which could not be
+  /// overtaken.
   static constexpr double pipelined_ns = 500'000;
 
   static constexpr double wake_up_ns = std::chrono::duration<double, std::nano>(wake_up).count();

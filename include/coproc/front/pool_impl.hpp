@@ -36,7 +36,6 @@ namespace coproc::detail::front {
 
 COPROC_LAZY_CLASS class pool_impl final : public engine, public shutdown_listener {
 public:
-
   pool_impl(const net::any_io_executor& ex, const resolved_options& options)
       : engine(arguments::limit(options.max_payload, options.limits.max_queue_bytes), ex), options_(options),
         host_(options, tasks_), arguments_(host_.segments(), options.max_payload, options.limits.max_queue_bytes),
@@ -73,9 +72,10 @@ public:
   task_record& acquire(std::uintptr_t entry, std::uintptr_t code, const task_options* options) override {
     expect_own_process();
     if (!image_.contains(entry) || !image_.contains(code))
-      throw pool_error(make_error_code(errc::unknown_function),
-                       "fn is in a library that was loaded after the pool was made, so the workers do not have it: load "
-                       "the library first, or make the pool later");
+      throw pool_error(
+          make_error_code(errc::unknown_function),
+          "fn is in a library that was loaded after the pool was made, so the workers do not have it: load "
+          "the library first, or make the pool later");
     if (options == nullptr) {
       task_record& t = records_.acquire();
       t.call.entry = entry;

@@ -88,7 +88,8 @@ public:
   pool_stats stats(time_point now) const {
     pool_stats s = dispatcher_.stats(now);
     std::size_t i = 0;
-    dispatcher_.workers().each_process([&](const auto& w) { s.workers[i++].private_bytes = effects_.private_bytes(w); });
+    dispatcher_.workers().each_process(
+        [&](const auto& w) { s.workers[i++].private_bytes = effects_.private_bytes(w); });
     return s;
   }
 

@@ -7,8 +7,7 @@ namespace coproc::detail::front {
 
 COPROC_LAZY_DEF process_host::process_host(const resolved_options& options, dispatcher& tasks)
     : options_(options), timer_(os::make_timerfd()),
-      segments_(std::make_shared<shm::segment_pool>(options.max_warm_bytes, options.max_segments)),
-      dispatcher_(tasks) {
+      segments_(std::make_shared<shm::segment_pool>(options.max_warm_bytes, options.max_segments)), dispatcher_(tasks) {
   effects_.starts.reserve(options.limits.max_workers);
   effects_.observe_exits = static_cast<bool>(options.on_worker_exit);
 }
@@ -60,7 +59,9 @@ COPROC_LAZY_DEF void process_host::tick(time_point now) noexcept {
   if (dispatcher_.over() && !server_is_gone_) dismiss_server(now);
 }
 
-COPROC_LAZY_DEF time_point process_host::next_deadline() const noexcept { return std::min({dispatcher_.next_deadline(), server_deadline_, standby_at_}); }
+COPROC_LAZY_DEF time_point process_host::next_deadline() const noexcept {
+  return std::min({dispatcher_.next_deadline(), server_deadline_, standby_at_});
+}
 
 COPROC_LAZY_DEF bool process_host::busy() const noexcept {
   return dispatcher_.outstanding() != 0 || (dispatcher_.over() && !server_is_gone_) ||
@@ -102,13 +103,11 @@ COPROC_LAZY_DEF void process_host::adopt(unsigned index, incarnation made, time_
   }
 }
 
-COPROC_LAZY_DEF void process_host::clear_graveyard() noexcept {
-  effects_.graveyard.clear();
-}
+COPROC_LAZY_DEF void process_host::clear_graveyard() noexcept { effects_.graveyard.clear(); }
 
 COPROC_LAZY_DEF void process_host::begin_end() noexcept {
   try {
-    hear_server(clock_now()); // of workers that came up while nobody listened: they, too, may end in order
+    hear_server(clock_now());       // of workers that came up while nobody listened: they, too, may end in order
   } catch (const std::exception&) { // no memory, the kernel's or ours: the fork server ends it
   }
   dispatcher_.close();
@@ -161,7 +160,7 @@ COPROC_LAZY_DEF void process_host::hear_server(time_point now) {
     }
     if (in.kind != in.end && !dead) {
       if (!server_.dead()) return; // alive, and nothing to say
-      dead = true; // its last words may have come in between
+      dead = true;                 // its last words may have come in between
       continue;
     }
     if (replace_server(now)) return;
@@ -278,7 +277,8 @@ COPROC_LAZY_DEF void process_host::await_first_workers() {
       throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died while it started the workers");
     if (starting == 0) return;
     if (clock_now() >= deadline)
-      throw pool_error(make_error_code(errc::worker_start_failed), "the fork server did not answer within start_timeout");
+      throw pool_error(make_error_code(errc::worker_start_failed),
+                       "the fork server did not answer within start_timeout");
     std::array<pollfd, 2> fds{{{server_.socket(), POLLIN, 0}, {server_.pidfd(), POLLIN, 0}}};
     os::wait_readable(fds, 1000);
     hear_server(clock_now());
@@ -289,8 +289,9 @@ COPROC_LAZY_DEF void process_host::tell_dropped_segments() {
   const auto dropped = segments_->take_dropped();
   dispatcher_.workers().each_worker([&](auto& w) {
     for (const std::uint64_t serial : dropped) w.segments().drop(serial);
-    w.segments().unmap_dropped(
-        [&](std::uint32_t id) { return effects_.send_order(w, {detail::worker::worker_order::unmap_segment, id, 0}, {}) == 0; });
+    w.segments().unmap_dropped([&](std::uint32_t id) {
+      return effects_.send_order(w, {detail::worker::worker_order::unmap_segment, id, 0}, {}) == 0;
+    });
   });
   dispatcher_.waking().messages_sent();
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// How a handler waits with the record of its task, and how that ends: decoded result, recycled record, called handler. Front
-// end, any thread.
+// How a handler waits with the record of its task, and how that ends: decoded result, recycled record, called handler.
+// Front end, any thread.
 #pragma once
 
 #include <coproc/codec/call.hpp>
@@ -55,8 +55,8 @@ void with_result(Call call, std::exception_ptr e, Value&&... value) {
 /// Posts a completion, with the result or a stand-in for it.
 template <class R, class Completion, class... Value>
 void post_result(Completion&& c, std::exception_ptr e, Value&&... value) {
-  with_result<R>([&](auto&&... args) { std::move(c).finish(false, std::forward<decltype(args)>(args)...); }, std::move(e),
-                 std::forward<Value>(value)...);
+  with_result<R>([&](auto&&... args) { std::move(c).finish(false, std::forward<decltype(args)>(args)...); },
+                 std::move(e), std::forward<Value>(value)...);
 }
 
 /// The memory of the worker that a result views. A loan is taken with the first view, and shared by all.
@@ -110,9 +110,9 @@ struct task_result {
   }
 };
 
-/// Keeps a Handler with a record. One that runs on the pool's own io_context, as that of each co_await does, needs nothing but
-/// itself: such a small one lies in the record's hot lines, and is called in place. Any other is a completion<Handler>: far
-/// in the record where it fits and wants no memory of its own, else where its allocator says.
+/// Keeps a Handler with a record. One that runs on the pool's own io_context, as that of each co_await does, needs
+/// nothing but itself: such a small one lies in the record's hot lines, and is called in place. Any other is a
+/// completion<Handler>: far in the record where it fits and wants no memory of its own, else where its allocator says.
 template <class R, class Handler>
 class record_handler {
   struct near {
@@ -133,8 +133,8 @@ class record_handler {
   static constexpr bool far_in_place = fits<far>(cold_part::far_bytes);
 
 public:
-  /// `use`: filled where executors are kept with the handler, which only a submitted task gives up in time. False: the pool's
-  /// context is gone, and nothing was done.
+  /// `use`: filled where executors are kept with the handler, which only a submitted task gives up in time. False: the
+  /// pool's context is gone, and nothing was done.
   static bool put(task_record& t, Handler&& handler, const engine& pool, std::optional<engine::executor_use>& use) {
     if constexpr (may_be_near) {
       if (net::io_context* const context = pool.context(); context != nullptr && runs_on(handler, context)) {
@@ -182,9 +182,8 @@ private:
     std::destroy_at(p);
     t.home->recycle(t); // before the handler runs: it may start the next call at once
     clear_slot(handler);
-    std::move(result).pass_to([&handler](auto&&... args) {
-      std::move(handler)(std::forward<decltype(args)>(args)...);
-    });
+    std::move(result).pass_to(
+        [&handler](auto&&... args) { std::move(handler)(std::forward<decltype(args)>(args)...); });
   }
 
   static void end_far(task_record& t, ending how) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Where task records come from: recycled, never freed before the engine, so that a cancellation that comes too late finds a
-// record whose ticket has changed, and not freed memory. Front end, any thread.
+// Where task records come from: recycled, never freed before the engine, so that a cancellation that comes too late
+// finds a record whose ticket has changed, and not freed memory. Front end, any thread.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -19,8 +19,8 @@ namespace coproc::detail::front {
 
 class record_store {
 public:
-  /// While it lives, this thread keeps one recycled record of `store` for its next acquire(), without a lock: in a turn of
-  /// the pool most records are acquired by the handler that was called when one was recycled.
+  /// While it lives, this thread keeps one recycled record of `store` for its next acquire(), without a lock: in a turn
+  /// of the pool most records are acquired by the handler that was called when one was recycled.
   class turn_cache {
   public:
     explicit turn_cache(record_store& store) noexcept : outer_(std::exchange(current, {&store, nullptr})) {}
@@ -74,7 +74,9 @@ private:
 
   COPROC_LAZY static void unburden(task_record& t) noexcept;
 
-  // Made before the lock, which spins, is taken: more of them the more there are, so that few lie far from their neighbours.
+  // Made before the lock, which spins, is taken: more of them the more there are, so that few lie far from their
+  // neighbours.
+
   template <class = void>
   [[gnu::noinline, gnu::cold]] task_record& fresh();
 

@@ -6,14 +6,16 @@
 namespace coproc::detail::front {
 
 COPROC_LAZY_DEF task_record& record_store::acquire() {
-  task_record* const kept = turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
+  task_record* const kept =
+      turn_cache::current.store == this ? std::exchange(turn_cache::current.record, nullptr) : nullptr;
   task_record& t = kept != nullptr ? *kept : take();
   t.ticket.store(t.ticket.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
   return t;
 }
 
 COPROC_LAZY_DEF void record_store::recycle(task_record& t) noexcept {
-  if (t.encumbered || t.special || t.needs_segments()) [[unlikely]] unburden(t);
+  if (t.encumbered || t.special || t.needs_segments()) [[unlikely]]
+    unburden(t);
   if (turn_cache::current.store == this && turn_cache::current.record == nullptr)
     turn_cache::current.record = &t;
   else
@@ -41,7 +43,8 @@ COPROC_LAZY_DEF void record_store::unburden(task_record& t) noexcept {
   if (t.encumbered) {
     if (cold.result_owner) {
       if (t.result_in_file) cold.result_owner->free_result(cold.result_group);
-      if (cold.loan != task_details::no_loan) cold.result_owner->give_back(std::exchange(cold.loan, task_details::no_loan));
+      if (cold.loan != task_details::no_loan)
+        cold.result_owner->give_back(std::exchange(cold.loan, task_details::no_loan));
       cold.result_owner.reset();
     }
     cold.exit.reset();

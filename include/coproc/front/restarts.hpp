@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// When a seat gets a new worker: at once, later, or not at all. It owns the restart budget, its back-off, and the recovery
-// once it is exhausted. Front end, under the pool's mutex.
+// When a seat gets a new worker: at once, later, or not at all. It owns the restart budget, its back-off, and the
+// recovery once it is exhausted. Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -28,8 +28,8 @@ public:
   /// A worker died, or could not be made, before it was initialized.
   COPROC_LAZY void after_failed_start(unsigned index, net::error_code why, const char* text, time_point now) noexcept;
 
-  /// It was initialized and died before it began a task (of a thread that the initializer left behind). That is no reason
-  /// to give up; but should it go on, the machine is not to be busy with forks alone.
+  /// It was initialized and died before it began a task (of a thread that the initializer left behind). That is no
+  /// reason to give up; but should it go on, the machine is not to be busy with forks alone.
   COPROC_LAZY void after_crash(unsigned index, time_point now) noexcept;
 
   /// The budget is exhausted: everything that is not running completes with the cause, which may have no code.

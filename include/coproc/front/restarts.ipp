@@ -13,7 +13,8 @@ COPROC_LAZY_DEF void restarts::request(unsigned index) noexcept {
   effects_.request_start(index);
 }
 
-COPROC_LAZY_DEF void restarts::after_failed_start(unsigned index, net::error_code why, const char* text, time_point now) noexcept {
+COPROC_LAZY_DEF void restarts::after_failed_start(unsigned index, net::error_code why, const char* text,
+                                                  time_point now) noexcept {
   ++ledger_.counters().start_failures;
   if (ledger_.failed() || ended_ || index >= limits_.max_workers) return;
   seat& s = seats_[index];

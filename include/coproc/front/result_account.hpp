@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which results of a worker's file may be overwritten. The worker reuses the file in the order in which it filled it, while the
-// front end, with several threads, may be done with results in any order. Front end, any thread.
+// Which results of a worker's file may be overwritten. The worker reuses the file in the order in which it filled it,
+// while the front end, with several threads, may be done with results in any order. Front end, any thread.
 #pragma once
 
 #include <cstdint>
@@ -8,8 +8,8 @@
 
 namespace coproc::detail::front {
 
-/// Counts in two groups: results of the older one are all done with before any of the newer one is given back. So nothing
-/// is kept for each result, and nothing is allocated.
+/// Counts in two groups: results of the older one are all done with before any of the newer one is given back. So
+/// nothing is kept for each result, and nothing is allocated.
 class result_account {
 public:
   /// A result was drained, the next in the worker's order. Returns its group, for done().

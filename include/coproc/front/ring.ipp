@@ -28,7 +28,8 @@ COPROC_LAZY_DEF void ring::publish(task_record& t) noexcept {
   owes_wake_up_ = true;
   const std::size_t inline_length = t.arguments_inline() ? t.call.length : 0;
   shm::slot& s = mailbox().at(seq);
-  const bool awaited = unfinished_ == 1; // who has another task to go on with fetches these lines sooner from where they are
+  // who has another task to go on with fetches these lines sooner from where they are
+  const bool awaited = unfinished_ == 1;
   if (awaited && t.needs_segments()) demote_arguments(t);
   shm::publish(s, seq, t.call, t.inline_bytes(inline_length));
   if (awaited && inline_length > shm::first_line_bytes) {
@@ -70,13 +71,9 @@ COPROC_LAZY_DEF auto ring::drain_one() noexcept -> drained {
   return {drained_kind::finished, t, ran_ns};
 }
 
-COPROC_LAZY_DEF bool ring::head_done() const noexcept {
-  return head_is(shm::slot_state::done);
-}
+COPROC_LAZY_DEF bool ring::head_done() const noexcept { return head_is(shm::slot_state::done); }
 
-COPROC_LAZY_DEF bool ring::runs_head() const noexcept {
-  return head_is(shm::slot_state::running);
-}
+COPROC_LAZY_DEF bool ring::runs_head() const noexcept { return head_is(shm::slot_state::running); }
 
 COPROC_LAZY_DEF auto ring::state_of(const task_record& t) noexcept -> task_state {
   const std::uint64_t w = shm::load_state(mailbox().at(t.seq));
@@ -178,7 +175,7 @@ COPROC_LAZY_DEF bool ring::take_result(shm::slot& s, task_record& t) noexcept {
 
 template <class>
 bool ring::take_unusual_result(const shm::slot& s, task_record& t, const shm::packed_location& where,
-                                           std::uint64_t length) noexcept {
+                               std::uint64_t length) noexcept {
   auto kind = static_cast<shm::result_kind>(where.tag);
   const bool has_views = kind > shm::result_kind::exception_in_file;
   const auto tag = shm::result_tag::unpack(where.tag);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Who sits in which seat of a pool, who stands by, and who has left but may not be buried yet. It knows nothing of why. Front
-// end, under the pool's mutex.
+// Who sits in which seat of a pool, who stands by, and who has left but may not be buried yet. It knows nothing of why.
+// Front end, under the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -23,7 +23,7 @@ public:
     worker_ptr successor;   ///< stands by for a worker that is to be replaced
     bool requested = false; ///< an incarnation is being made
     time_point restart_at = time_point::max();
-    unsigned failures = 0;  ///< in a row: workers that ended by themselves before they ended a task
+    unsigned failures = 0; ///< in a row: workers that ended by themselves before they ended a task
 
     bool vacant() const noexcept { return !worker && !requested && restart_at == time_point::max(); }
   };

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a pool's workers did, as histograms and, when somebody listens, as trace events. Front end, under the pool's mutex.
+// What a pool's workers did, as histograms and, when somebody listens, as trace events. Front end, under the pool's
+// mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -27,7 +28,8 @@ public:
   COPROC_LAZY void worker_ended(const worker& w) noexcept;
 
 private:
-  COPROC_LAZY void add(const worker& w, const task_record& t, const char* outcome, time_point began, time_point ended) noexcept;
+  COPROC_LAZY void add(const worker& w, const task_record& t, const char* outcome, time_point began,
+                       time_point ended) noexcept;
 };
 
 } // namespace coproc::detail::front

@@ -30,7 +30,8 @@ COPROC_LAZY_DEF void run_meter::worker_ended(const worker& w) noexcept {
   traced.add({trace_event::kind::worker_exit, "", w.index, w.pid(), 0, {}, {}, w.born_at() + w.exit().age});
 }
 
-COPROC_LAZY_DEF void run_meter::add(const worker& w, const task_record& t, const char* outcome, time_point began, time_point ended) noexcept {
+COPROC_LAZY_DEF void run_meter::add(const worker& w, const task_record& t, const char* outcome, time_point began,
+                                    time_point ended) noexcept {
   traced.add({trace_event::kind::task, outcome, w.index, w.pid(), t.id, t.submitted_at, began, ended});
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Numbers that follow each other, scattered: for choices that are to differ from one to the next, and to be the same each time.
+// Numbers that follow each other, scattered: for choices that are to differ from one to the next, and to be the same
+// each time.
 #pragma once
 
 #include <cstdint>

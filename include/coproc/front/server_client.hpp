@@ -30,7 +30,8 @@ public:
   COPROC_LAZY int stand_by(server_client& active) noexcept;
   COPROC_LAZY void announced(const server::server_message& ready, os::unique_fd pidfd) noexcept;
 
-  /// Waits until the copy that was asked for has announced itself, for a moment only: it is alive by now, or never will be.
+  /// Waits until the copy that was asked for has announced itself, for a moment only: it is alive by now, or never will
+  /// be.
   COPROC_LAZY bool await_announcement() noexcept;
 
   int socket() const noexcept { return socket_.get(); }
@@ -39,7 +40,8 @@ public:
 
   /// 0 or errno. The descriptors may be closed afterwards. Until the first answer is read (the constructor starts all
   /// workers before that) it waits for room in the socket, which the server never lets fill up for long.
-  COPROC_LAZY int start(const detail::worker::start_request& request, const detail::worker::worker_descriptors& fds) noexcept;
+  COPROC_LAZY int start(const detail::worker::start_request& request,
+                        const detail::worker::worker_descriptors& fds) noexcept;
 
   /// Has the server signal a worker that the front end may not signal. 0 or errno.
   COPROC_LAZY int signal(std::uint64_t incarnation, int number) noexcept;
@@ -53,8 +55,8 @@ public:
   /// The next message, if there is one.
   COPROC_LAZY incoming receive() noexcept;
 
-  /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy of
-  /// the socket, and closing would not tell.
+  /// Tells the server to end, without waiting: its death comes as an event. A child of the application may hold a copy
+  /// of the socket, and closing would not tell.
   COPROC_LAZY void dismiss() noexcept;
 
   /// Ends the server, which ends and reaps what workers are left; at the deadline it is killed, and they with it.

@@ -101,7 +101,8 @@ COPROC_LAZY_DEF int server_client::signal(std::uint64_t incarnation, int number)
   return os::send_message(socket_.get(), os::bytes_of(request), {});
 }
 
-COPROC_LAZY_DEF int server_client::start(const detail::worker::start_request& request, const detail::worker::worker_descriptors& fds) noexcept {
+COPROC_LAZY_DEF int server_client::start(const detail::worker::start_request& request,
+                                         const detail::worker::worker_descriptors& fds) noexcept {
   server::server_request order;
   order.order = server::server_order::start;
   order.worker = request;
@@ -111,7 +112,8 @@ COPROC_LAZY_DEF int server_client::start(const detail::worker::start_request& re
     const int error = os::send_message(socket_.get(), os::bytes_of(order), list);
     if ((error != EAGAIN && error != ETOOMANYREFS) || std::chrono::steady_clock::now() >= deadline) return error;
     // The server's death ends the wait, too. Descriptors in flight have no event.
-    std::array<pollfd, 2> fds_to_wait{{{socket_.get(), static_cast<short>(error == EAGAIN ? POLLOUT : 0), 0}, {pidfd_.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> fds_to_wait{
+        {{socket_.get(), static_cast<short>(error == EAGAIN ? POLLOUT : 0), 0}, {pidfd_.get(), POLLIN, 0}}};
     os::wait_readable(fds_to_wait, error == EAGAIN ? 100 : 1);
   }
 }
@@ -121,7 +123,8 @@ COPROC_LAZY_DEF auto server_client::receive() noexcept -> incoming {
   const auto next = [&] { return os::receive_message(socket_.get(), os::writable_bytes_of(m), false); };
   os::received r = next();
   if (r.error == ECONNRESET) r = next(); // told once of a peer that left mail unread, before its own last messages
-  if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {}; // it is still there, and so is the message
+  // it is still there, and so is the message
+  if (r.error == EAGAIN || r.error == ENOBUFS || r.error == ENOMEM) return {};
   if (r.error != 0 || r.bytes != sizeof m) return {incoming::end, {}, {}};
   m.text[sizeof m.text - 1] = '\0';
   answered_ = m.event != server::server_event::ready;
@@ -152,7 +155,8 @@ COPROC_LAZY_DEF void server_client::await_ready() {
     if (in.kind == incoming::mail && in.message.event == server::server_event::ready) return;
     if (in.kind == incoming::mail) throw pool_error(make_error_code(errc::worker_start_failed), in.message.text);
     if (in.kind == incoming::end || fds[1].revents != 0)
-      throw pool_error(make_error_code(errc::worker_start_failed), "the fork server died before it was ready (did preload crash?)");
+      throw pool_error(make_error_code(errc::worker_start_failed),
+                       "the fork server died before it was ready (did preload crash?)");
   }
 }
 

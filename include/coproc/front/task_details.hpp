@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// What a task may have beside its record: terms of its own, memory that its arguments or its result lie in, why it failed. And
-// lists of records. Front end; the engine's, under its mutex unless the record is the caller's.
+// What a task may have beside its record: terms of its own, memory that its arguments or its result lie in, why it
+// failed. And lists of records. Front end; the engine's, under its mutex unless the record is the caller's.
 #pragma once
 
 #include <coproc/error.hpp>
@@ -45,11 +45,11 @@ private:
 struct task_terms {
   duration timeout = unlimited, queue_timeout = unlimited, soft_timeout = unlimited;
   duration deadline_from_submission = unlimited;
-  time_point deadline = time_point::max();      // from its submission on, with that
-  duration kill_grace = duration::zero();       // zero: the pool's
-  std::uint32_t max_retries = 0;                // what never began moves in any case
-  std::int8_t priority = 0;                     // lowest_priority .. highest_priority
-  std::optional<std::uint64_t> key;             // scrambled: which worker it must run in
+  time_point deadline = time_point::max(); // from its submission on, with that
+  duration kill_grace = duration::zero();  // zero: the pool's
+  std::uint32_t max_retries = 0;           // what never began moves in any case
+  std::int8_t priority = 0;                // lowest_priority .. highest_priority
+  std::optional<std::uint64_t> key;        // scrambled: which worker it must run in
   on_cancel when_cancelled = on_cancel::kill;
 };
 
@@ -64,21 +64,23 @@ struct expiry_node {
 
 /// The cold part of a record, in full.
 struct task_details final : cold_part {
-  const std::byte* far_result = nullptr;        // inside the worker's result file
-  std::shared_ptr<worker_memory> result_owner;  // set while the result lies in that worker's result file, or has views there
-  std::optional<worker_exit> exit;              // lost, task_timeout
-  const char* error_text = nullptr;             // failed: static storage
-  unsigned result_group = 0;                    // for result_owner->free_result()
+  const std::byte* far_result = nullptr; // inside the worker's result file
+  // set while the result lies in that worker's result file, or has views there
+  std::shared_ptr<worker_memory> result_owner;
+  std::optional<worker_exit> exit;  // lost, task_timeout
+  const char* error_text = nullptr; // failed: static storage
+  unsigned result_group = 0;        // for result_owner->free_result()
   static constexpr unsigned no_loan = ~0u;
-  unsigned loan = no_loan;                      // for result_owner->give_back()
-  net::error_code error{}, error_cause{};       // failed; the system's, if any
-  bool soft_expired = false;                    // the stop token was raised at its soft_timeout
-  bool deadline_passed = false;                 // task_timeout: not its timeout but its deadline was over
+  unsigned loan = no_loan;                // for result_owner->give_back()
+  net::error_code error{}, error_cause{}; // failed; the system's, if any
+  bool soft_expired = false;              // the stop token was raised at its soft_timeout
+  bool deadline_passed = false;           // task_timeout: not its timeout but its deadline was over
   std::uint32_t retries = 0;
-  shm::argument_block block;                    // arguments too large for a slot: call.location
-  std::vector<std::shared_ptr<const array_memory>> arrays; // what the arguments refer to; emptied when recycled, with its capacity
+  shm::argument_block block; // arguments too large for a slot: call.location
+  // what the arguments refer to; emptied when recycled, with its capacity
+  std::vector<std::shared_ptr<const array_memory>> arrays;
   task_terms terms;
-  expiry_node expiry;                           // in the heap unless its time is max()
+  expiry_node expiry; // in the heap unless its time is max()
 };
 static_assert(std::is_nothrow_default_constructible_v<task_details>);
 
@@ -86,7 +88,8 @@ inline task_details& details(task_record& t) noexcept { return static_cast<task_
 inline const task_details& details(const task_record& t) noexcept { return static_cast<const task_details&>(t.cold()); }
 
 /// The same, made if need be.
-[[gnu::noinline]] inline task_details& make_details(task_record& t) noexcept { // a call, which keeps the code of empty tasks short
+// a call, which keeps the code of empty tasks short
+[[gnu::noinline]] inline task_details& make_details(task_record& t) noexcept {
   if (!t.has_cold_part) {
     ::new (t.cold_place) task_details;
     t.has_cold_part = true;

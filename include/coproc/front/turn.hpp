@@ -115,8 +115,8 @@ public:
     std::size_t moved = 0; ///< entries of rings
     std::size_t ended = 0; ///< tasks that are now to be delivered
     bool left_some = false;
-    bool errands = false;  ///< workers to be made, observers to be told
-    bool busy = false;     ///< something is outstanding
+    bool errands = false; ///< workers to be made, observers to be told
+    bool busy = false;    ///< something is outstanding
   };
   /// What the holder does after a round.
   COPROC_LAZY step after_round(const findings& found) noexcept;

@@ -112,7 +112,8 @@ public:
   /// docs/protocol.md). `only_sleepers`: those who visibly sleep; the rest stays owed.
   template <class F>
   void flush(bool only_sleepers, F f) noexcept {
-    if (freed_somewhere_->load(std::memory_order_relaxed) && freed_somewhere_->exchange(false, std::memory_order_acq_rel))
+    if (freed_somewhere_->load(std::memory_order_relaxed) &&
+        freed_somewhere_->exchange(false, std::memory_order_acq_rel))
       fleet_.each_worker([&](auto& w) {
         if (w.freed_since_flush()) activate(w);
       });

@@ -30,7 +30,8 @@ COPROC_LAZY_DEF bell_moderation::workload wakeups::workload(int cpu) const noexc
   const unsigned cpus = fleet_.limits().usable_cpus;
   const bool all_here = here == busy;
   bell_moderation::workload l;
-  if (pace_.task_ns() < (all_here ? bell_worth_here_ns : bell_worth_ns) && longest >= 8) l.short_backlog = time_of(longest);
+  if (pace_.task_ns() < (all_here ? bell_worth_here_ns : bell_worth_ns) && longest >= 8)
+    l.short_backlog = time_of(longest);
   if (shortest >= 2 && shortest != shm::ring_slots && !all_here) l.long_backlog = time_of(shortest - 1);
   if (busy >= cpus) l.crowded_result_period = std::max(time_of(1) / cpus, std::chrono::nanoseconds(1));
   return l;

@@ -29,10 +29,10 @@ namespace coproc::detail::front {
 
 /// What the front end holds of a worker's process; signals go through the pidfd.
 struct worker_handles {
-  os::unique_fd control;   ///< front end's end of the control socket
-  os::unique_fd eventfd;   ///< the worker's doorbell
-  os::unique_fd pidfd;     ///< set by STARTED
-  os::unique_fd statm;     ///< its /proc/<pid>/statm, which stays its own whatever becomes of the pid
+  os::unique_fd control; ///< front end's end of the control socket
+  os::unique_fd eventfd; ///< the worker's doorbell
+  os::unique_fd pidfd;   ///< set by STARTED
+  os::unique_fd statm;   ///< its /proc/<pid>/statm, which stays its own whatever becomes of the pid
 };
 
 /// How long a worker with tasks behind a running one goes without progress before others take them.
@@ -77,13 +77,13 @@ public:
 
   // ---- its ring; what changes it is below
 
-  using ring::memory, ring::mailbox;
-  using ring::load, ring::ring_full, ring::unfinished, ring::homebound, ring::tasks_issued, ring::tasks_done;
-  using ring::head, ring::each_issued, ring::head_done, ring::runs_head, ring::add_head, ring::initialized;
-  using ring::task_state, ring::state_of, ring::legal_remains;
-  using ring::owes_wake_up, ring::owe_for_freed, ring::freed_since_flush, ring::take_debt, ring::looks_asleep;
   using ring::arm, ring::runs_on, ring::message_sent, ring::publish_front_end_cpu, ring::request_shutdown;
   using ring::drained, ring::drained_kind;
+  using ring::head, ring::each_issued, ring::head_done, ring::runs_head, ring::add_head, ring::initialized;
+  using ring::load, ring::ring_full, ring::unfinished, ring::homebound, ring::tasks_issued, ring::tasks_done;
+  using ring::memory, ring::mailbox;
+  using ring::owes_wake_up, ring::owe_for_freed, ring::freed_since_flush, ring::take_debt, ring::looks_asleep;
+  using ring::task_state, ring::state_of, ring::legal_remains;
 
   // ---- questions
 
@@ -313,7 +313,7 @@ private:
   time_point deaf_since_ = never;     // its socket has been full since, though its ring is empty
   watched_head head_;
   time_point active_at_{}, help_from_{}, measured_at_{};
-  task_record* victim_ = nullptr;     // the task that the kill is meant for
+  task_record* victim_ = nullptr; // the task that the kill is meant for
   std::uint8_t relief_ = 0;
   bool due_ = false, explained_ = false;
   exit_cause due_to_ = exit_cause::recycled;
@@ -321,7 +321,7 @@ private:
   worker_exit exit_;
   worker_handles handles_;
   shm::sent_segments segments_;
-  std::unique_ptr<worker> next_;      // in a worker_stack
+  std::unique_ptr<worker> next_; // in a worker_stack
 };
 
 /// Workers that are dealt with, until somebody has the time to unmap their memory.

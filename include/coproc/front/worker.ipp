@@ -299,7 +299,7 @@ COPROC_LAZY_DEF void worker::kill_running(action& a, task_record& t, exit_cause 
   give_back(a, t.seq + 1);
   switch (state_of(t)) {
   case task_state::running: break;
-  case task_state::done: return; // meanwhile: the worker goes on
+  case task_state::done: return;   // meanwhile: the worker goes on
   default: return violate(a, now); // it was not to be taken back, so READY is a lie, too
   }
   const duration own_grace = t.special ? details(t).terms.kill_grace : duration::zero();

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which worker gets the next task, and whether that is worth waking one. Looks, and changes nothing. Front end, under the pool's
-// mutex.
+// Which worker gets the next task, and whether that is worth waking one. Looks, and changes nothing. Front end, under
+// the pool's mutex.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -30,14 +30,18 @@ public:
 
   COPROC_LAZY bool has_room(const worker& w) const noexcept;
 
-  // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while workers
+  // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while
+  // workers
+
   // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see balance::take_back().
   COPROC_LAZY answer choose(time_point now) const noexcept;
 
 private:
   static answer one(worker* w) noexcept { return {w, w != nullptr, w == nullptr}; }
 
-  // How many it takes before another one has fewer, or a sleeping one would be through with the next as soon as it. At least 1.
+  // How many it takes before another one has fewer, or a sleeping one would be through with the next as soon as it. At
+  // least 1.
+
   COPROC_LAZY std::size_t room(const worker& w, std::size_t next_shortest) const noexcept;
 
   // The shortest ring with room; among equals one that is initialized, then awake, then the one that was active last.

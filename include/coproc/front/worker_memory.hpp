@@ -15,8 +15,8 @@
 namespace coproc::detail::front {
 
 struct worker_memory {
-  os::mapping mailbox_map;  ///< read-write
-  os::mapping results_map;  ///< read-only
+  os::mapping mailbox_map; ///< read-write
+  os::mapping results_map; ///< read-only
 
   shm::mailbox& mailbox() const noexcept { return *reinterpret_cast<shm::mailbox*>(mailbox_map.data()); }
 

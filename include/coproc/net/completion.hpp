@@ -153,7 +153,8 @@ private:
 };
 
 template <class Executor>
-using route_for = std::conditional_t<std::is_convertible_v<Executor, net::any_io_executor>, route, typed_route<Executor>>;
+using route_for =
+    std::conditional_t<std::is_convertible_v<Executor, net::any_io_executor>, route, typed_route<Executor>>;
 
 /// A handler that waits, with outstanding work for its associated executor and for the executor of the I/O object.
 /// Finished by exactly one of post and dispatch, or destroyed uninvoked.

@@ -5,11 +5,12 @@
 
 namespace coproc::detail {
 
-COPROC_DEF route::route(const net::any_io_executor& handler_ex, const net::any_io_executor& io_ex, work_tracking tracking)
+COPROC_DEF route::route(const net::any_io_executor& handler_ex, const net::any_io_executor& io_ex,
+                        work_tracking tracking)
     : where_(choose(handler_ex, io_ex, tracking)) {}
 
-COPROC_DEF auto route::choose(const net::any_io_executor& handler_ex, const net::any_io_executor& io_ex, work_tracking tracking)
-    -> places {
+COPROC_DEF auto route::choose(const net::any_io_executor& handler_ex, const net::any_io_executor& io_ex,
+                              work_tracking tracking) -> places {
   constexpr auto tracked = net::execution::outstanding_work.tracked;
   if (const io_executor* const common = common_io_executor(handler_ex, io_ex)) {
     if (tracking == work_tracking::elsewhere) return places(std::in_place_index<0>, *common);

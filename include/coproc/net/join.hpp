@@ -266,8 +266,8 @@ struct join_initiation {
 
 /// Runs the bodies, which use j->results, and awaits their ends; gives j back.
 template <class Results, class Executor>
-net::awaitable<std::shared_ptr<join_of<Results>>, Executor>
-run_joined(Executor ex, std::shared_ptr<join_of<Results>> j, std::vector<net::awaitable<void, Executor>> bodies) {
+net::awaitable<std::shared_ptr<join_of<Results>>, Executor> run_joined(
+    Executor ex, std::shared_ptr<join_of<Results>> j, std::vector<net::awaitable<void, Executor>> bodies) {
   using token = net::use_awaitable_t<Executor>;
   j->prepare(ex);
   auto waiting = net::async_initiate<const token, void(std::shared_ptr<join>)>(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// An executor that an object has of a context, which takes it back when it goes: a strand cannot be destroyed later. Front
-// end, any thread. Layer net/.
+// An executor that an object has of a context, which takes it back when it goes: a strand cannot be destroyed later.
+// Front end, any thread. Layer net/.
 #pragma once
 
 #include <coproc/net/asio.hpp>
@@ -53,7 +53,8 @@ public:
   /// From now on there is no use, and when this returns no executor. By the context's shutdown alone.
   void take_back() noexcept {
     auto uses = uses_.fetch_or(taken_back, std::memory_order_acquire) | taken_back;
-    for (; uses != taken_back; uses = uses_.load(std::memory_order_acquire)) uses_.wait(uses, std::memory_order_acquire);
+    for (; uses != taken_back; uses = uses_.load(std::memory_order_acquire))
+      uses_.wait(uses, std::memory_order_acquire);
     executor_ = {};
   }
 

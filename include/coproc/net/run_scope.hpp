@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Which coproc::run is at work on this thread. A coroutine of it that waits for a pool on another context, which nobody runs, would
-// wait for ever: that is refused. Front end, any thread. Layer net/.
+// Which coproc::run is at work on this thread. A coroutine of it that waits for a pool on another context, which nobody
+// runs, would wait for ever: that is refused. Front end, any thread. Layer net/.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -17,7 +17,8 @@ public:
   run_scope(const run_scope&) = delete;
   run_scope& operator=(const run_scope&) = delete;
 
-  /// The error for a coroutine's handler that is to wait for what a pool completes; null: it may. Any other handler may.
+  /// The error for a coroutine's handler that is to wait for what a pool completes; null: it may. Any other handler
+  /// may.
   template <class Pool, class Handler>
   static std::exception_ptr refusal(const Pool& pool, const Handler& handler) {
     if constexpr (std::is_same_v<net::associated_executor_t<Handler>, net::any_io_executor>) {

@@ -164,8 +164,8 @@ private:
   std::atomic<bool> stop_requested_ = false;
   std::mutex mutex_; // guards all below
   phase phase_ = phase::queued;
-  std::thread::id starting_; // who is within start()
-  bool abandoned_ = false;   // by `where`, within start()
+  std::thread::id starting_;                   // who is within start()
+  bool abandoned_ = false;                     // by `where`, within start()
   operation_ptr<operation<signature>> waiter_; // null when completed, or its context is gone
   shutdown_service::registration registration_;
 };

@@ -13,7 +13,8 @@ using time_point = clock::time_point;
 
 inline time_point clock_now() noexcept { return clock::now(); }
 
-/// `now + d`; max() where that doesn't exist: durations of options reach up to `unlimited`, and the clock counts from boot.
+/// `now + d`; max() where that doesn't exist: durations of options reach up to `unlimited`, and the clock counts from
+/// boot.
 constexpr time_point after(time_point now, duration d) noexcept {
   return d >= time_point::max() - now ? time_point::max() : now + std::chrono::duration_cast<clock::duration>(d);
 }

@@ -98,8 +98,8 @@ COPROC_LAZY_DEF unsigned usable_cpus() {
     });
   if (const auto path = cgroup_path(groups, "cpu"))
     detail::each_level("/sys/fs/cgroup/cpu", *path, [&](const std::string& dir) {
-      const auto limit = parse_cpu_max(read_small_file(dir + "/cpu.cfs_quota_us") + " " +
-                                             read_small_file(dir + "/cpu.cfs_period_us"));
+      const auto limit =
+          parse_cpu_max(read_small_file(dir + "/cpu.cfs_quota_us") + " " + read_small_file(dir + "/cpu.cfs_period_us"));
       if (limit) quota = std::min(quota, *limit);
     });
   if (quota < cpus) cpus = static_cast<unsigned>(quota + 0.999);
@@ -133,7 +133,8 @@ COPROC_LAZY_DEF std::uint64_t usable_memory_bytes() {
   if (const auto path = cgroup_path(groups, ""))
     detail::each_level("/sys/fs/cgroup", *path, [&](const std::string& dir) { limit(dir + "/memory.max"); });
   if (const auto path = cgroup_path(groups, "memory"))
-    detail::each_level("/sys/fs/cgroup/memory", *path, [&](const std::string& dir) { limit(dir + "/memory.limit_in_bytes"); });
+    detail::each_level("/sys/fs/cgroup/memory", *path,
+                       [&](const std::string& dir) { limit(dir + "/memory.limit_in_bytes"); });
   return bytes;
 }
 

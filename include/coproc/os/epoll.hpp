@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// epoll, eventfd and timerfd: the front end's private epoll holds every descriptor that can wake the pool, and Asio waits on
-// that one. Front end and fork server.
+// epoll, eventfd and timerfd: the front end's private epoll holds every descriptor that can wake the pool, and Asio
+// waits on that one. Front end and fork server.
 #pragma once
 
 #include <coproc/os/error.hpp>
@@ -49,7 +49,8 @@ public:
     epoll_event e{};
     e.events = events;
     e.data.u64 = key;
-    if (invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &e); }) != 0) throw_errno("epoll_ctl");
+    if (invoke(call::epoll_ctl, [&] { return ::epoll_ctl(fd_.get(), EPOLL_CTL_ADD, fd, &e); }) != 0)
+      throw_errno("epoll_ctl");
   }
 
   // Explicit, because closing is not enough: a copy of the description in another process would keep the registration.
@@ -78,7 +79,8 @@ inline unique_fd make_timerfd() {
   return fd;
 }
 
-/// Fires once at `when`; time_point::max() disarms. False: the kernel refused. steady_clock is CLOCK_MONOTONIC in libstdc++ and libc++.
+/// Fires once at `when`; time_point::max() disarms. False: the kernel refused. steady_clock is CLOCK_MONOTONIC in
+/// libstdc++ and libc++.
 inline bool set_timer(int timerfd, std::chrono::steady_clock::time_point when) noexcept {
   itimerspec spec{};
   if (when != std::chrono::steady_clock::time_point::max()) {
@@ -87,7 +89,8 @@ inline bool set_timer(int timerfd, std::chrono::steady_clock::time_point when) n
     spec.it_value.tv_nsec = ns > 0 ? ns % 1'000'000'000 : 1; // all zero would disarm
     if (spec.it_value.tv_sec == 0 && spec.it_value.tv_nsec == 0) spec.it_value.tv_nsec = 1;
   }
-  return invoke(call::timerfd_settime, [&] { return ::timerfd_settime(timerfd, TFD_TIMER_ABSTIME, &spec, nullptr); }) == 0;
+  return invoke(call::timerfd_settime, [&] { return ::timerfd_settime(timerfd, TFD_TIMER_ABSTIME, &spec, nullptr); }) ==
+         0;
 }
 
 } // namespace coproc::os

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The one way in which os:: and shm:: report a failed system call: pool_error with the system's code. Set-up paths only;
-// calls on running paths return their errno.
+// The one way in which os:: and shm:: report a failed system call: pool_error with the system's code. Set-up paths
+// only; calls on running paths return their errno.
 #pragma once
 
 #include <coproc/error.hpp>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Two locks for private memory of the front end, for use several times a task. Inline, with one atomic operation, and without any
-// while the process has one thread: glibc's own do the latter, at the price of two calls. Any thread. Layer os/.
+// Two locks for private memory of the front end, for use several times a task. Inline, with one atomic operation, and
+// without any while the process has one thread: glibc's own do the latter, at the price of two calls. Any thread. Layer
+// os/.
 #pragma once
 
 #include <coproc/os/futex.hpp>
@@ -40,7 +41,8 @@ public:
   void lock() noexcept {
     if (no_other_thread()) return held_.store(true, std::memory_order_relaxed);
     while (held_.exchange(true, std::memory_order_acquire))
-      for (int i = 0; held_.load(std::memory_order_relaxed); ++i) i < 64 ? cpu_relax() : static_cast<void>(::sched_yield());
+      for (int i = 0; held_.load(std::memory_order_relaxed); ++i)
+        i < 64 ? cpu_relax() : static_cast<void>(::sched_yield());
   }
   void unlock() noexcept { held_.store(false, std::memory_order_release); }
 
@@ -48,13 +50,15 @@ private:
   std::atomic<bool> held_{false};
 };
 
-/// For as long as a turn's bookkeeping may take, system calls included. Whoever finds it held sleeps after a short while. It must
-/// live until unlock() returns: who calls that looks at it once more when another thread may have it already.
+/// For as long as a turn's bookkeeping may take, system calls included. Whoever finds it held sleeps after a short
+/// while. It must live until unlock() returns: who calls that looks at it once more when another thread may have it
+/// already.
 ///
-/// Unlocking is a plain store: an atomic operation would wait for the stores before it, which go to cache lines that workers
-/// have. So whoever goes to sleep makes sure, with the heavy fence, that either it sees the lock open or the holder sees it asleep.
-/// Sleepers wait for `asleep_` to become 0. While there are any, it is 1, or a wake-up is on its way to one that will set it: it does
-/// so before each try, and leaves it set when it has got the lock, for it may not have been the only one.
+/// Unlocking is a plain store: an atomic operation would wait for the stores before it, which go to cache lines that
+/// workers have. So whoever goes to sleep makes sure, with the heavy fence, that either it sees the lock open or the
+/// holder sees it asleep. Sleepers wait for `asleep_` to become 0. While there are any, it is 1, or a wake-up is on its
+/// way to one that will set it: it does so before each try, and leaves it set when it has got the lock, for it may not
+/// have been the only one.
 class mutex {
 public:
   mutex() noexcept { announce_heavy_fences(); }

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSL-1.0
-// Store, then load, against store, then load (Dekker), where one side runs often and the other hardly ever: the first keeps only
-// the compiler from reordering, the second has the kernel run a full barrier on every CPU that runs a thread of this process.
-// See membarrier(2) and tests/model/mutex.pml. Threads of one process only. Layer os/.
+// Store, then load, against store, then load (Dekker), where one side runs often and the other hardly ever: the first
+// keeps only the compiler from reordering, the second has the kernel run a full barrier on every CPU that runs a thread
+// of this process. See membarrier(2) and tests/model/mutex.pml. Threads of one process only. Layer os/.
 #pragma once
 
 #include <coproc/os/fault.hpp>
@@ -18,7 +18,8 @@ inline bool membarrier(int command) noexcept {
   return invoke(call::membarrier, [&] { return ::syscall(SYS_membarrier, command, 0, 0); }) == 0;
 }
 
-/// Tells the kernel that heavy_fence() will be called. Costs milliseconds where there are other threads already, so do it early.
+/// Tells the kernel that heavy_fence() will be called. Costs milliseconds where there are other threads already, so do
+/// it early.
 inline void announce_heavy_fences() noexcept {
   [[maybe_unused]] static const bool announced = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED);
 }

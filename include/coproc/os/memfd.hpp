@@ -35,8 +35,8 @@ public:
     };
     if (invoke(call::map, [] { return 0; }) != 0) throw_errno("mmap of shared memory");
     try {
-      region_ = ipc::mapped_region(mappable{fd}, mode == access::read_write ? ipc::read_write : ipc::read_only, 0, bytes,
-                                   nullptr, MAP_NORESERVE);
+      region_ = ipc::mapped_region(mappable{fd}, mode == access::read_write ? ipc::read_write : ipc::read_only, 0,
+                                   bytes, nullptr, MAP_NORESERVE);
     } catch (const ipc::interprocess_exception& e) {
       if (e.get_native_error() == EAGAIN)
         throw_errno(
@@ -83,7 +83,8 @@ private:
 /// The largest file that this process may create; writing beyond it would raise SIGXFSZ.
 inline std::uint64_t file_size_limit() noexcept {
   rlimit limit{};
-  if (invoke(call::getrlimit, [&] { return ::getrlimit(RLIMIT_FSIZE, &limit); }) != 0 || limit.rlim_cur == RLIM_INFINITY)
+  if (invoke(call::getrlimit, [&] { return ::getrlimit(RLIMIT_FSIZE, &limit); }) != 0 ||
+      limit.rlim_cur == RLIM_INFINITY)
     return std::numeric_limits<std::int64_t>::max();
   return limit.rlim_cur;
 }
@@ -131,7 +132,8 @@ inline shared_memory make_shared_memory(const char* name, std::size_t bytes, acc
 
 /// Fixed size for ever: whoever maps it can never meet SIGBUS.
 inline void seal_size(const unique_fd& fd) {
-  if (invoke(call::add_seals, [&] { return ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); }) != 0)
+  if (invoke(call::add_seals,
+             [&] { return ::fcntl(fd.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL); }) != 0)
     throw_errno("F_ADD_SEALS on shared memory");
 }
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Making, watching and ending processes: fork with hygiene, pidfds, exit status. No numeric kill of what has a pidfd: a pid
-// may be reused, a pidfd never is.
+// Making, watching and ending processes: fork with hygiene, pidfds, exit status. No numeric kill of what has a pidfd: a
+// pid may be reused, a pidfd never is.
 #pragma once
 
 #include <coproc/os/descriptors.hpp>
@@ -42,12 +42,14 @@ inline constexpr const char* no_pidfd = "pidfd_open(2) is needed: it came with L
 
 /// Returns 0 or errno; ESRCH: it is dead already.
 inline int send_signal(int pidfd, int signal) noexcept {
-  return invoke(call::pidfd_send_signal, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) == 0
+  return invoke(call::pidfd_send_signal, [&] { return ::syscall(SYS_pidfd_send_signal, pidfd, signal, nullptr, 0); }) ==
+                 0
              ? 0
              : errno;
 }
 
-/// Waits until one of the descriptors is readable (a pidfd is when its process is dead). poll's result; EINTR counts as 0.
+/// Waits until one of the descriptors is readable (a pidfd is when its process is dead). poll's result; EINTR counts as
+/// 0.
 template <class Pollfds> // an array or a vector
 int wait_readable(Pollfds& fds, int timeout_ms) noexcept {
   const int n = invoke(call::poll, [&] { return ::poll(std::data(fds), std::size(fds), timeout_ms); });
@@ -58,8 +60,7 @@ int wait_readable(Pollfds& fds, int timeout_ms) noexcept {
 template <class Duration>
 bool wait_dead(int pidfd, std::chrono::time_point<std::chrono::steady_clock, Duration> deadline) noexcept {
   for (;;) {
-    const auto left =
-        std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now()).count();
     std::array<pollfd, 1> fds{{{pidfd, POLLIN, 0}}};
     const int n = wait_readable(fds, static_cast<int>(std::clamp<long long>(left, 0, 1 << 30)));
     if (n > 0) return true;
@@ -76,7 +77,8 @@ struct exit_report {
 /// Reaps a child that is dead, or says that nobody knows (somebody else's waitpid took it, SIGCHLD is ignored).
 inline exit_report reap(pid_t pid) noexcept {
   exit_report r;
-  r.known = invoke_uninterrupted(call::wait4, [&] { return ::wait4(pid, &r.status, WNOHANG | __WALL, &r.usage); }) == pid;
+  r.known =
+      invoke_uninterrupted(call::wait4, [&] { return ::wait4(pid, &r.status, WNOHANG | __WALL, &r.usage); }) == pid;
   return r;
 }
 
@@ -90,8 +92,8 @@ inline void end_group_of_dead(pid_t pid) noexcept {
   if (found == 0 && info.si_pid == pid) invoke(call::kill, [&] { return ::kill(-pid, SIGKILL); });
 }
 
-/// Kills and reaps a child that was just forked and has no pidfd. The one numeric kill: nobody has reaped it, so its pid
-/// cannot have been reused.
+/// Kills and reaps a child that was just forked and has no pidfd. The one numeric kill: nobody has reaped it, so its
+/// pid cannot have been reused.
 inline void end_new_child(pid_t pid) noexcept {
   invoke(call::kill, [&] { return ::kill(pid, SIGKILL); });
   invoke_uninterrupted(call::wait4, [&] { return ::waitpid(pid, nullptr, __WALL); });
@@ -156,8 +158,8 @@ inline bool single_threaded() noexcept {
   return false;
 }
 
-/// Who the others are, for people: "asio (31), openblas (32)", at most eight of them. Threads are named by whoever starts
-/// them; one without a name has that of the program.
+/// Who the others are, for people: "asio (31), openblas (32)", at most eight of them. Threads are named by whoever
+/// starts them; one without a name has that of the program.
 inline std::string other_threads() {
   std::string names;
   DIR* const tasks = ::opendir("/proc/self/task");
@@ -239,10 +241,11 @@ inline void reset_signals() noexcept {
 inline void outlive_stray_signals() noexcept {
   for (int s = 1; s < _NSIG; ++s) {
     if (s == SIGCHLD || s == SIGCONT || (s != SIGTERM && never_stays_ignored(s))) continue;
-    struct sigaction nothing {}, old {};
+    struct sigaction nothing{}, old{};
     nothing.sa_handler = [](int) {};
     nothing.sa_flags = SA_RESTART;
-    if (invoke(call::sigaction, [&] { return ::sigaction(s, nullptr, &old); }) != 0 || old.sa_handler == SIG_IGN) continue;
+    if (invoke(call::sigaction, [&] { return ::sigaction(s, nullptr, &old); }) != 0 || old.sa_handler == SIG_IGN)
+      continue;
     invoke(call::sigaction, [&] { return ::sigaction(s, &nothing, nullptr); }); // SIGKILL and SIGSTOP refuse
   }
 }

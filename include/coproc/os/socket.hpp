@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Message sockets between front end, fork server and workers: SOCK_SEQPACKET pairs that carry small structs and descriptors.
-// Every received descriptor is owned at once, so that none leaks whatever the peer sends.
+// Message sockets between front end, fork server and workers: SOCK_SEQPACKET pairs that carry small structs and
+// descriptors. Every received descriptor is owned at once, so that none leaks whatever the peer sends.
 #pragma once
 
 #include <coproc/os/error.hpp>
@@ -44,7 +44,8 @@ inline int send_message(int socket, std::span<const std::byte> message, std::spa
     c->cmsg_len = CMSG_LEN(sizeof(int) * fds.size());
     std::memcpy(CMSG_DATA(c), fds.data(), sizeof(int) * fds.size());
   }
-  const auto n = invoke_uninterrupted(call::sendmsg, [&] { return ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT); });
+  const auto n =
+      invoke_uninterrupted(call::sendmsg, [&] { return ::sendmsg(socket, &header, MSG_NOSIGNAL | MSG_DONTWAIT); });
   return n >= 0 ? 0 : errno;
 }
 
@@ -54,9 +55,9 @@ inline void shut_down(int socket, int how) noexcept {
 }
 
 struct received {
-  int error = 0;           ///< 0, or errno; EAGAIN: nothing there (only without `wait`)
-  std::size_t bytes = 0;   ///< 0 with error 0: the peer is gone
-  bool truncated = false;  ///< the message, or its descriptors, did not fit
+  int error = 0;          ///< 0, or errno; EAGAIN: nothing there (only without `wait`)
+  std::size_t bytes = 0;  ///< 0 with error 0: the peer is gone
+  bool truncated = false; ///< the message, or its descriptors, did not fit
   std::size_t fd_count = 0;
   std::array<unique_fd, max_fds_per_message> fds;
 };

@@ -26,7 +26,8 @@ inline time_point wait_for(std::chrono::nanoseconds time) noexcept {
   return now;
 }
 
-/// So many looks, with a pause between each two, take some hundred nanoseconds to two microseconds, as processors pause.
+/// So many looks, with a pause between each two, take some hundred nanoseconds to two microseconds, as processors
+/// pause.
 inline constexpr int looks_soon = 32;
 
 /// Spins until `done()`, for looks_soon, without a look at the clock; true if done.
@@ -51,7 +52,8 @@ bool spin_until(Predicate done, std::chrono::nanoseconds limit) noexcept {
 
 class spin_gate {
 public:
-  /// `limit`: how long one spin may last, or twice as long where that would have been enough; 0 never spins (one usable CPU).
+  /// `limit`: how long one spin may last, or twice as long where that would have been enough; 0 never spins (one usable
+  /// CPU).
   explicit spin_gate(std::chrono::nanoseconds limit) noexcept : limit_(limit) {}
 
   bool enabled() const noexcept { return limit_.count() > 0; }

@@ -39,8 +39,8 @@ inline void end(void*, int status) noexcept {
 
 } // namespace exit_handlers
 
-/// Of what is to run at exit() and quick_exit(), only what is registered from here on runs in this process: handlers run
-/// last in, first out, and this one ends it.
+/// Of what is to run at exit() and quick_exit(), only what is registered from here on runs in this process: handlers
+/// run last in, first out, and this one ends it.
 inline void forget_exit_handlers() noexcept {
   ::on_exit([](int status, void* none) { exit_handlers::end(none, status); }, nullptr);
 #if defined(__GLIBC__)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Texts of errors, put together from parts. Nothing here formats more than numbers: the headers of coproc need no formatting
-// library, whose header-only form costs a compiler as much as Asio.
+// Texts of errors, put together from parts. Nothing here formats more than numbers: the headers of coproc need no
+// formatting library, whose header-only form costs a compiler as much as Asio.
 #pragma once
 
 #include <charconv>
@@ -22,7 +22,8 @@ inline void append(std::string& to, double number) {
 
 /// So many thousandths, as a number with three digits behind the point.
 inline std::string decimal(std::int64_t thousandths) {
-  const auto magnitude = thousandths < 0 ? 0 - static_cast<std::uint64_t>(thousandths) : static_cast<std::uint64_t>(thousandths);
+  const auto magnitude =
+      thousandths < 0 ? 0 - static_cast<std::uint64_t>(thousandths) : static_cast<std::uint64_t>(thousandths);
   const std::string behind = std::to_string(1000 + magnitude % 1000); // with a 1 in front
   return (thousandths < 0 ? "-" : "") + std::to_string(magnitude / 1000) + "." + behind.substr(1);
 }

@@ -48,7 +48,8 @@ inline unique_fd above_stdio(unique_fd fd) noexcept {
   return duplicate(fd.get());
 }
 
-/// Not above stdin, stdout and stderr: for what is closed soon, or is to take their place. Empty, with errno, on failure.
+/// Not above stdin, stdout and stderr: for what is closed soon, or is to take their place. Empty, with errno, on
+/// failure.
 inline unique_fd open_file(const char* path, int flags) noexcept {
   return unique_fd(invoke_uninterrupted(call::open, [&] { return ::open(path, flags | O_CLOEXEC); }));
 }
@@ -58,7 +59,8 @@ inline std::size_t read_from_start(int fd, std::span<char> text) noexcept {
   std::size_t used = 0;
   while (used < text.size()) {
     const auto n = invoke_uninterrupted(call::read, [&] {
-      return ::pread(fd, text.data() + used, bytes_to_ask_for(call::read, text.size() - used), static_cast<off_t>(used));
+      return ::pread(fd, text.data() + used, bytes_to_ask_for(call::read, text.size() - used),
+                     static_cast<off_t>(used));
     });
     if (n < 0) return 0;
     if (n == 0) break;

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: BSL-1.0
-// The fork server: a single-threaded process, forked once from a single-threaded front end, that forks all workers, respawned
-// ones too, reaps them and reports how they ended. It ends with the front end, and its workers with it. A copy of it stands
-// by: a fork server without workers, forked before any was there, which serves the front end when the first one has died.
+// The fork server: a single-threaded process, forked once from a single-threaded front end, that forks all workers,
+// respawned ones too, reaps them and reports how they ended. It ends with the front end, and its workers with it. A
+// copy of it stands by: a fork server without workers, forked before any was there, which serves the front end when the
+// first one has died.
 //
-// fork_server is the logic (requests, deaths and the end in; spawning, reaping and messages out through fork_server_effects);
-// fork_server_main below is the process around it: poll, sockets, pidfds.
+// fork_server is the logic (requests, deaths and the end in; spawning, reaping and messages out through
+// fork_server_effects); fork_server_main below is the process around it: poll, sockets, pidfds.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -34,7 +35,7 @@ public:
   /// the copy's own.
   virtual spawned fork_copy(os::unique_fd socket) = 0;
   virtual int signal(pid_t pid, int pidfd, int number) noexcept = 0; ///< 0 or errno; `pid` is not reaped
-  virtual int send(const server_message& m, int fd) noexcept = 0; ///< 0, or errno; EAGAIN: later
+  virtual int send(const server_message& m, int fd) noexcept = 0;    ///< 0, or errno; EAGAIN: later
 
 protected:
   ~fork_server_effects() = default;
@@ -89,8 +90,8 @@ private:
 
 /// What the fork server process is made with; copied by the fork itself.
 struct fork_server_config {
-  os::unique_fd socket;         ///< to the front end
-  os::unique_fd front_end;      ///< pidfd: EOF alone would not tell, a child of the application may hold the socket
+  os::unique_fd socket;    ///< to the front end
+  os::unique_fd front_end; ///< pidfd: EOF alone would not tell, a child of the application may hold the socket
   hook preload;
   worker::worker_settings worker;
   bool fork_with_threads = false; ///< preload may have started some
@@ -107,8 +108,7 @@ public:
     {
       os::block_signals blocked;
       s.pid = os::fork();
-      if (s.pid == 0)
-        worker::worker_main(request, std::move(fds), server_, config_.worker);
+      if (s.pid == 0) worker::worker_main(request, std::move(fds), server_, config_.worker);
     }
     if (s.pid < 0) {
       s.error = errno;
@@ -158,7 +158,8 @@ public:
   }
 
   int send(const server_message& m, int fd) noexcept override {
-    return os::send_message(config_.socket.get(), os::bytes_of(m), fd >= 0 ? std::span<const int>(&fd, 1) : std::span<const int>());
+    return os::send_message(config_.socket.get(), os::bytes_of(m),
+                            fd >= 0 ? std::span<const int>(&fd, 1) : std::span<const int>());
   }
 
 private:

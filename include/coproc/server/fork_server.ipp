@@ -43,8 +43,8 @@ COPROC_LAZY_DEF void fork_server::on_stand_by(os::unique_fd socket) {
 }
 
 COPROC_LAZY_DEF void fork_server::on_signal(std::uint64_t incarnation, int number) {
-  const auto it = std::find_if(children_.begin(), children_.end(),
-                               [&](const child& c) { return c.incarnation == incarnation; });
+  const auto it =
+      std::find_if(children_.begin(), children_.end(), [&](const child& c) { return c.incarnation == incarnation; });
   if (it == children_.end()) return; // it is dead, as EXITED says
   server_message answer;
   answer.event = server_event::signal_failed;
@@ -69,7 +69,8 @@ COPROC_LAZY_DEF void fork_server::on_dead(pid_t pid) {
   m.max_rss_kilobytes = r.usage.ru_maxrss;
   // Its STARTED may still wait in the outbox and needs the pidfd: keep a copy there.
   for (queued& q : outbox_)
-    if (q.message.event == server_event::started && q.message.incarnation == m.incarnation) q.keep = std::move(it->pidfd);
+    if (q.message.event == server_event::started && q.message.incarnation == m.incarnation)
+      q.keep = std::move(it->pidfd);
   children_.erase(it);
   push(m, -1);
 }
@@ -196,7 +197,7 @@ COPROC_LAZY_DEF void fork_server_main(fork_server_config& config) noexcept {
           start(server, request.worker, r, config.worker.first_descriptor);
         break;
       case server_order::stand_by:
-        os::set_name("coproc-server"); // perhaps it stood by itself
+        os::set_name("coproc-server");                                // perhaps it stood by itself
         if (r.fd_count == 1) server.on_stand_by(std::move(r.fds[0])); // else its end of file says that there is none
         break;
       case server_order::signal: server.on_signal(request.worker.incarnation, request.signal); break;

@@ -27,11 +27,11 @@ inline constexpr std::size_t inline_bytes = 224;
 
 /// Two pairs of cache lines: the adjacent-line prefetcher fetches them two by two.
 struct alignas(256) slot {
-  word state;                          ///< (seq << 3) | slot_state
-  word entry;                          ///< the function to run (READY); how long it ran (DONE), in ns, 0: not measured
-  word location;                       ///< where arguments (READY) or result (DONE) are: see packed_location
-  word length;                         ///< their bytes
-  std::byte bytes[inline_bytes];       ///< inline arguments, then inline result
+  word state;                    ///< (seq << 3) | slot_state
+  word entry;                    ///< the function to run (READY); how long it ran (DONE), in ns, 0: not measured
+  word location;                 ///< where arguments (READY) or result (DONE) are: see packed_location
+  word length;                   ///< their bytes
+  std::byte bytes[inline_bytes]; ///< inline arguments, then inline result
 };
 static_assert(sizeof(slot) == 256 && offsetof(slot, bytes) == 32 && std::is_standard_layout_v<slot>);
 
@@ -42,9 +42,9 @@ static_assert(std::atomic<std::uint8_t>::is_always_lock_free && sizeof(loan_flag
 enum class worker_phase : std::uint32_t { starting = 0, initialized = 1, left = 2 };
 
 struct alignas(128) worker_words {
-  word sleeping;                       ///< 0, or sleep_tag(epoch the worker sleeps on)
-  std::atomic<std::uint32_t> phase;    ///< worker_phase
-  std::atomic<std::uint32_t> cpu;      ///< 1 + the CPU it last ran on; 0: unknown
+  word sleeping;                    ///< 0, or sleep_tag(epoch the worker sleeps on)
+  std::atomic<std::uint32_t> phase; ///< worker_phase
+  std::atomic<std::uint32_t> cpu;   ///< 1 + the CPU it last ran on; 0: unknown
 };
 
 struct alignas(128) parent_words {
@@ -58,7 +58,7 @@ struct alignas(128) parent_words {
 };
 
 struct alignas(256) doorbell_words {
-  word armed;                          ///< arm epoch while the front end sleeps or is about to; 0: it is polling
+  word armed; ///< arm epoch while the front end sleeps or is about to; 0: it is polling
 };
 
 struct mailbox {

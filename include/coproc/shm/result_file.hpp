@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
 // Memory for results that do not fit into a slot: a sparse sealed memfd per incarnation, written by the worker, mapped
-// read-only by the front end, used as a byte ring. The worker encodes once, at its head, and publishes offset and length
-// with DONE; the front end frees in drain order by counting. No allocator, no sizing pass, no handshake. (Behind the ring lies
-// the memory of view_arena.hpp.)
+// read-only by the front end, used as a byte ring. The worker encodes once, at its head, and publishes offset and
+// length with DONE; the front end frees in drain order by counting. No allocator, no sizing pass, no handshake. (Behind
+// the ring lies the memory of view_arena.hpp.)
 //
 // This is the worker's half; the front end's is a mapping, a bounds check and a counter. One thread: the worker's.
 #pragma once
@@ -38,8 +38,8 @@ public:
     capacity_ = room_at(begin_);
   }
 
-  /// Makes the open result, of which `written` bytes exist, at least `wanted` long; moves them if it must. Calls `wait()`
-  /// until earlier results are freed. False: it can never fit.
+  /// Makes the open result, of which `written` bytes exist, at least `wanted` long; moves them if it must. Calls
+  /// `wait()` until earlier results are freed. False: it can never fit.
   template <class Wait>
   bool grow(std::size_t written, std::size_t wanted, Wait wait) {
     if (wanted > bytes_) return false;
@@ -61,7 +61,8 @@ public:
 
   /// Closes the open result: it belongs to the front end until freed.
   void close(std::size_t written) {
-    const std::size_t end = std::min(bytes_, (begin_ + std::max<std::size_t>(written, 1) + alignment - 1) / alignment * alignment);
+    const std::size_t end =
+        std::min(bytes_, (begin_ + std::max<std::size_t>(written, 1) + alignment - 1) / alignment * alignment);
     live_.push_back({begin_, end});
     high_water_ = std::max(high_water_, end);
   }
@@ -84,7 +85,8 @@ private:
 
   void collect() noexcept {
     // Acquire: the front end has read a result before it counts it as freed.
-    for (const std::uint64_t freed = freed_->load(std::memory_order_acquire); collected_ < freed && !live_.empty(); ++collected_)
+    for (const std::uint64_t freed = freed_->load(std::memory_order_acquire); collected_ < freed && !live_.empty();
+         ++collected_)
       live_.pop_front();
   }
 

@@ -2,10 +2,10 @@
 // The bodies of segment.hpp.
 #pragma once
 
-#include <coproc/shm/segment.hpp>
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <coproc/shm/segment.hpp>
 
 namespace coproc::shm {
 

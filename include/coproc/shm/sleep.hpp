@@ -34,8 +34,8 @@ inline void full_fence() noexcept {
 
 // ---- worker ----
 
-/// Sleeps unless `anything_to_do()`, at most `limit`; may return without cause. `anything_to_do` must read with acquire or
-/// stronger.
+/// Sleeps unless `anything_to_do()`, at most `limit`; may return without cause. `anything_to_do` must read with acquire
+/// or stronger.
 template <class Predicate>
 void sleep_unless(mailbox& m, Predicate anything_to_do,
                   std::chrono::nanoseconds limit = std::chrono::nanoseconds::max()) noexcept {

@@ -20,7 +20,9 @@ namespace coproc::shm {
 enum class slot_state : std::uint64_t { empty = 0, ready = 1, running = 2, done = 3, revoked = 4 };
 
 /// seq is the ring position: a stale or repeated word is recognised. 61 bits last for 2,000 years at 40 M tasks/s.
-constexpr std::uint64_t pack(std::uint64_t seq, slot_state s) noexcept { return seq << 3 | static_cast<std::uint64_t>(s); }
+constexpr std::uint64_t pack(std::uint64_t seq, slot_state s) noexcept {
+  return seq << 3 | static_cast<std::uint64_t>(s);
+}
 
 /// Where a payload lies. Arguments: segment id (0: inline) and offset. Results: result_kind and offset.
 struct packed_location {
@@ -35,10 +37,16 @@ struct packed_location {
   constexpr std::uint64_t pack() const noexcept { return tag << offset_bits | offset; }
 };
 
-/// What a DONE slot holds. `none` acknowledges a revocation. A value with views comes with a loan of view_arena.hpp, whose
-/// number is the rest of the tag.
+/// What a DONE slot holds. `none` acknowledges a revocation. A value with views comes with a loan of view_arena.hpp,
+/// whose number is the rest of the tag.
 enum class result_kind : std::uint64_t {
-  none = 0, value_inline = 1, exception_inline = 2, value_in_file = 3, exception_in_file = 4, views_inline = 5, views_in_file = 6,
+  none = 0,
+  value_inline = 1,
+  exception_inline = 2,
+  value_in_file = 3,
+  exception_in_file = 4,
+  views_inline = 5,
+  views_in_file = 6,
 };
 
 struct result_tag {
@@ -75,8 +83,8 @@ struct packed_length {
   }
   static constexpr packed_length unpack(std::uint64_t w) noexcept {
     const std::uint64_t limit = w >> length_bits;
-    return {w & ((std::uint64_t{1} << length_bits) - 1),
-            (limit & ((1u << mantissa_bits) - 1)) << 2 * (limit >> mantissa_bits)};
+    return {w & ((std::uint64_t{1} << length_bits) - 1), (limit & ((1u << mantissa_bits) - 1))
+                                                             << 2 * (limit >> mantissa_bits)};
   }
 };
 
@@ -95,7 +103,8 @@ inline void demote_further_bytes(const slot& s, std::size_t length) noexcept {
 // ---- front end ----
 
 /// Fills a free slot and hands it over. Pairs with the acquire of the worker's claim().
-inline void publish(slot& s, std::uint64_t seq, const call_header& call, std::span<const std::byte> inline_arguments) noexcept {
+inline void publish(slot& s, std::uint64_t seq, const call_header& call,
+                    std::span<const std::byte> inline_arguments) noexcept {
   if (!inline_arguments.empty())
     copy_bytes(site::slot_arguments, s.bytes, inline_arguments.data(), inline_arguments.size());
   hooked(site::slot_header, [&] {
@@ -115,8 +124,8 @@ inline bool revoke(slot& s, std::uint64_t seq) noexcept {
 /// One load; acquire pairs with the worker's release of DONE, so location, length and payload may be read after it.
 inline std::uint64_t load_state(const slot& s) noexcept { return s.state.load(std::memory_order_acquire); }
 
-/// Frees a consumed slot. Relaxed is enough: the next publish() of this slot is a release store of the same word, and the
-/// worker does nothing on EMPTY.
+/// Frees a consumed slot. Relaxed is enough: the next publish() of this slot is a release store of the same word, and
+/// the worker does nothing on EMPTY.
 inline void release(slot& s, std::uint64_t seq) noexcept {
   store(site::slot_empty, s.state, pack(seq, slot_state::empty), std::memory_order_relaxed);
 }
@@ -125,14 +134,13 @@ inline void release(slot& s, std::uint64_t seq) noexcept {
 
 enum class claim_result { nothing, claimed, revoked };
 
-/// Tries to start the task at the cursor. Acquire pairs with publish(). One CAS; when it fails the word was READY a moment
-/// ago and can only have become REVOKED.
+/// Tries to start the task at the cursor. Acquire pairs with publish(). One CAS; when it fails the word was READY a
+/// moment ago and can only have become REVOKED.
 inline claim_result claim(slot& s, std::uint64_t cursor) noexcept {
   const std::uint64_t w = s.state.load(std::memory_order_acquire);
   if (w == pack(cursor, slot_state::ready))
-    return compare_exchange(site::slot_running, s.state, w, pack(cursor, slot_state::running))
-               ? claim_result::claimed
-               : claim_result::revoked;
+    return compare_exchange(site::slot_running, s.state, w, pack(cursor, slot_state::running)) ? claim_result::claimed
+                                                                                               : claim_result::revoked;
   return w == pack(cursor, slot_state::revoked) ? claim_result::revoked : claim_result::nothing;
 }
 
@@ -143,7 +151,8 @@ inline bool has_work(const slot& s, std::uint64_t cursor) noexcept {
 }
 
 /// Publishes the result of the task at the cursor, whose payload is written. Release pairs with load_state().
-inline void finish(slot& s, std::uint64_t cursor, packed_location where, std::uint64_t length, std::uint64_t ran_ns = 0) noexcept {
+inline void finish(slot& s, std::uint64_t cursor, packed_location where, std::uint64_t length,
+                   std::uint64_t ran_ns = 0) noexcept {
   hooked(site::slot_result, [&] {
     s.entry.store(ran_ns, std::memory_order_relaxed);
     s.location.store(where.pack(), std::memory_order_relaxed);

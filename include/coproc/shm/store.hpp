@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// Every store of a protocol word to shared memory goes through here, under a name, so that crash points have a denominator
-// and a reader can find all writers of a word. Front end and workers; layer shm, above os.
+// Every store of a protocol word to shared memory goes through here, under a name, so that crash points have a
+// denominator and a reader can find all writers of a word. Front end and workers; layer shm, above os.
 #pragma once
 
 #include <coproc/os/fault.hpp>

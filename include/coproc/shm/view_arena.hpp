@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSL-1.0
-// Memory for results that the front end views where the worker made them: the part of the result file behind the ring. The
-// worker alone allocates; the front end says which loans are over, and that is all it says. Nobody ever waits.
+// Memory for results that the front end views where the worker made them: the part of the result file behind the ring.
+// The worker alone allocates; the front end says which loans are over, and that is all it says. Nobody ever waits.
 //
-// A loan is what one result lends: any number of arrays. It ends when the front end is done with all of them. Arrays are counted,
-// by their object in the worker and by each loan they are part of, so one may be lent again and again.
+// A loan is what one result lends: any number of arrays. It ends when the front end is done with all of them. Arrays
+// are counted, by their object in the worker and by each loan they are part of, so one may be lent again and again.
 #pragma once
 
 #include <coproc/os/memfd.hpp>
@@ -32,7 +32,8 @@ public:
   basic_view_arena(const basic_view_arena&) = delete;
   basic_view_arena& operator=(const basic_view_arena&) = delete;
 
-  /// Memory for a new array of at least one byte, at the lowest free place, where memory is most likely warm. Null: no room.
+  /// Memory for a new array of at least one byte, at the lowest free place, where memory is most likely warm. Null: no
+  /// room.
   std::byte* allocate(std::size_t bytes, std::size_t align = alignment) {
     if (bytes > bytes_ || align > page) return nullptr;
     std::lock_guard lock(mutex_);
@@ -59,8 +60,8 @@ public:
     release(static_cast<std::size_t>(p - base_));
   }
 
-  /// Makes bytes of an array part of the open loan, which it opens if there is none. Returns their place in the result file;
-  /// empty: they are no part of an array here, or there is no loan to be had.
+  /// Makes bytes of an array part of the open loan, which it opens if there is none. Returns their place in the result
+  /// file; empty: they are no part of an array here, or there is no loan to be had.
   std::optional<std::uint64_t> lend(const std::byte* p, std::size_t bytes) {
     const auto address = reinterpret_cast<std::uintptr_t>(p), base = reinterpret_cast<std::uintptr_t>(base_);
     if (address < base || address - base >= bytes_) return {};
@@ -164,10 +165,10 @@ private:
   std::uint64_t file_offset_;
   const Flags& returned_;
   std::mutex mutex_;
-  std::vector<region> regions_;                         // by place
+  std::vector<region> regions_;                           // by place
   std::array<std::vector<std::size_t>, max_loans> loans_; // the begins of their arrays
-  std::uint64_t lent_ = 0;                              // the loans that are out, as far as is known, or open
-  std::array<std::uint8_t, max_loans> after_{};         // what `returned` is when a loan is over
+  std::uint64_t lent_ = 0;                                // the loans that are out, as far as is known, or open
+  std::array<std::uint8_t, max_loans> after_{};           // what `returned` is when a loan is over
   unsigned open_ = none;
   std::size_t open_bytes_ = 0, high_water_ = 0;
   bool freed_ = false; // since the last trim()

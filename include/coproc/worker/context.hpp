@@ -13,8 +13,8 @@
 
 namespace coproc::detail::worker {
 
-/// Memory for results that the front end views: see views.hpp. Only in the worker itself: in a child that a task forked, all do
-/// nothing.
+/// Memory for results that the front end views: see views.hpp. Only in the worker itself: in a child that a task
+/// forked, all do nothing.
 class result_memory {
 public:
   /// Null: no room, or not worth it.

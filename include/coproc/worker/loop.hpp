@@ -27,12 +27,13 @@ namespace coproc::detail::worker {
 /// What is around the loop: a process, or in tests a thread.
 class environment {
 public:
-  virtual void ring() noexcept = 0;                                        ///< the doorbell
-  virtual std::span<const std::byte> segment(std::uint32_t id) = 0;        ///< as the orders say
-  virtual void read_orders(std::uint64_t sent) = 0;                        ///< catches up with the control socket
-  virtual void leave() noexcept = 0;                                       ///< ends this process: it is a copy of the worker
-  virtual void before_sleep() noexcept = 0;                                ///< flushes what should not lie around
-  virtual void after_task() noexcept = 0;                                  ///< only where the loop is told to restore
+  virtual void ring() noexcept = 0;                                 ///< the doorbell
+  virtual std::span<const std::byte> segment(std::uint32_t id) = 0; ///< as the orders say
+  virtual void read_orders(std::uint64_t sent) = 0;                 ///< catches up with the control socket
+  /// ends this process: it is a copy of the worker
+  virtual void leave() noexcept = 0;
+  virtual void before_sleep() noexcept = 0; ///< flushes what should not lie around
+  virtual void after_task() noexcept = 0;   ///< only where the loop is told to restore
 
 protected:
   ~environment() = default;
@@ -84,7 +85,9 @@ private:
     const bool timed = until_timed_ == 0;
     const auto began = timed ? clock_now() : time_point();
     in_file_ = false;
-    // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer needed.
+    // The result may overwrite inline arguments: it is encoded when fn has returned and its arguments are no longer
+    // needed.
+
     writer result(s.bytes, shm::inline_bytes, &grow, this, this);
     auto outcome = run_entry(entry, arguments, result);
     modes_.restore();
@@ -109,7 +112,8 @@ private:
     }
     if (lends && views->has_open_loan()) [[unlikely]]
       at.tag = shm::result_tag{in_file_ ? shm::result_kind::views_in_file : shm::result_kind::views_inline,
-                               views->close_loan()}.pack();
+                               views->close_loan()}
+                   .pack();
     if (result.size() > shm::first_line_bytes && !shm::has_work(m_.at(cursor_ + 1), cursor_ + 1))
       demote_result(s, result.size()); // the front end is likely to wait for it
     shm::finish(s, cursor_, at, result.size(), timed ? after_timed(began) : after_untimed());
@@ -122,8 +126,12 @@ private:
       shm::demote_further_bytes(s, bytes);
   }
 
-  // What the front end is told of the task's time, 0 being nothing. Of short tasks only every sixteenth is timed: two looks at the
-  // clock take as long as the shortest. After longer ones it has been a while since the front end last heard where this worker runs.
+  // What the front end is told of the task's time, 0 being nothing. Of short tasks only every sixteenth is timed: two
+  // looks at the
+
+  // clock take as long as the shortest. After longer ones it has been a while since the front end last heard where this
+  // worker runs.
+
   std::uint64_t after_timed(time_point began) noexcept {
     const std::chrono::nanoseconds ran = clock_now() - began;
     if (ran < std::chrono::microseconds(5))
@@ -157,8 +165,7 @@ private:
 
   // A failed call lends nothing, and what is lent counts as if it had been copied.
   bool may_lend(const result_memory& views, writer& result, outcome& outcome) const noexcept {
-    if (outcome == outcome::value && views.open_bytes() > max_result_bytes_ - result.size())
-      outcome = refuse(result);
+    if (outcome == outcome::value && views.open_bytes() > max_result_bytes_ - result.size()) outcome = refuse(result);
     return outcome == outcome::value;
   }
 
@@ -180,14 +187,15 @@ private:
   static void grow(void* self, writer& w, std::size_t more_bytes) {
     auto& loop = *static_cast<worker_loop*>(self);
     const std::size_t written = w.size();
-    if (more_bytes > loop.max_result_bytes_ || written > loop.max_result_bytes_ - more_bytes)
-      throw_too_large();
+    if (more_bytes > loop.max_result_bytes_ || written > loop.max_result_bytes_ - more_bytes) throw_too_large();
     const std::size_t wanted = written + more_bytes;
     const std::byte* const inline_part = loop.in_file_ ? nullptr : w.data();
     if (!loop.in_file_) loop.results_.open();
     // Not `written`: bytes that still lie in the slot are copied below, not moved within the file.
-    const bool fits = loop.results_.grow(loop.in_file_ ? written : 0, wanted, [&](std::uint64_t freed) { loop.wait_for_room(freed); });
-    if (!fits) throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds the worker's result file");
+    const bool fits = loop.results_.grow(loop.in_file_ ? written : 0, wanted,
+                                         [&](std::uint64_t freed) { loop.wait_for_room(freed); });
+    if (!fits)
+      throw pool_error(make_error_code(errc::payload_too_large), "the result exceeds the worker's result file");
     if (inline_part != nullptr) std::memcpy(loop.results_.begin(), inline_part, written);
     loop.in_file_ = true;
     w.rebase(loop.results_.begin(), std::min<std::size_t>(loop.results_.capacity(), loop.max_result_bytes_));
@@ -197,10 +205,13 @@ private:
     shm::sleep_unless(m_, [&] { return m_.parent.freed.load(std::memory_order_acquire) != freed; });
   }
 
-  bool front_end_is_elsewhere() const noexcept { return m_.parent.cpu.load(std::memory_order_relaxed) != published_cpu_; }
+  bool front_end_is_elsewhere() const noexcept {
+    return m_.parent.cpu.load(std::memory_order_relaxed) != published_cpu_;
+  }
 
   void put_off_first_look() const noexcept {
-    if (first_look_.delay().count() != 0 && spin_.worthwhile() && front_end_is_elsewhere()) os::wait_for(first_look_.delay());
+    if (first_look_.delay().count() != 0 && spin_.worthwhile() && front_end_is_elsewhere())
+      os::wait_for(first_look_.delay());
   }
 
   // False: idle for too long. `first`: the look that has found nothing was the first at this slot.

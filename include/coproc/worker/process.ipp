@@ -76,7 +76,7 @@ COPROC_LAZY void check_leaks([[maybe_unused]] unsigned index) noexcept {
 }
 
 COPROC_LAZY_DEF void worker_main(const start_request& start, worker_descriptors fds, pid_t server,
-                                    const worker_settings& settings) noexcept {
+                                 const worker_settings& settings) noexcept {
   // The signal comes when the forking *thread* ends; the fork server has only one. It may have died before prctl.
   os::invoke(os::call::prctl, [] { return ::prctl(PR_SET_PDEATHSIG, SIGKILL); });
   if (os::parent() != server) os::exit_now(exit_set_up_failed);

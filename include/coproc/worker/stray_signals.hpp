@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSL-1.0
-// Signals that are sent to all processes of a program at once, as a supervisor or pkill does, and are meant for its front
-// end, which drains: a worker does not die of them. It dies of what the front end or its fork server sends, of what it
-// sends itself (raise, abort), and of what the kernel sends it. Tasks that install handlers of their own get everything.
+// Signals that are sent to all processes of a program at once, as a supervisor or pkill does, and are meant for its
+// front end, which drains: a worker does not die of them. It dies of what the front end or its fork server sends, of
+// what it sends itself (raise, abort), and of what the kernel sends it. Tasks that install handlers of their own get
+// everything.
 #pragma once
 
 #include <coproc/config.hpp>
@@ -34,13 +35,14 @@ inline void on_signal(int number, siginfo_t* info, void*) {
 
 inline void ignore_stray_signals(signal_senders those_that_count) noexcept {
   senders_that_count = those_that_count;
-  struct sigaction filter {};
+  struct sigaction filter{};
   filter.sa_sigaction = on_signal;
   filter.sa_flags = SA_SIGINFO | SA_RESTART | SA_NODEFER;
   for (const int number : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2}) {
-    struct sigaction old {};
+    struct sigaction old{};
     os::invoke(os::call::sigaction, [&] { return ::sigaction(number, nullptr, &old); });
-    if (old.sa_handler != SIG_IGN) os::invoke(os::call::sigaction, [&] { return ::sigaction(number, &filter, nullptr); });
+    if (old.sa_handler != SIG_IGN)
+      os::invoke(os::call::sigaction, [&] { return ::sigaction(number, &filter, nullptr); });
   }
 }
 

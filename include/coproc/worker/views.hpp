@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
-// The worker's side of views: where result_array gets its memory, and what tells the result's writer that an array need not be
-// copied. Runs in the worker.
+// The worker's side of views: where result_array gets its memory, and what tells the result's writer that an array need
+// not be copied. Runs in the worker.
 #pragma once
 
 #include <coproc/config.hpp>
