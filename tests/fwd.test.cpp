@@ -23,6 +23,8 @@ struct server {
   coproc::argument_array<float>* image = nullptr;
   coproc::bounded_channel<money>* channel = nullptr;
   coproc::semaphore* limit = nullptr;
+  coproc::stream<money>* prices = nullptr;
+  void quote(coproc::yielder<money>& out);
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
 };

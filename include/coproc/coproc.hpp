@@ -15,6 +15,7 @@
 #include <coproc/run_in_executor.hpp>
 #include <coproc/semaphore.hpp>
 #include <coproc/stats.hpp>
+#include <coproc/stream.hpp>
 #include <coproc/task.hpp>
 #include <coproc/this_worker.hpp>
 #include <coproc/thread_bridge.hpp>

@@ -22,6 +22,10 @@ template <class T>
 class bounded_channel;
 class semaphore;
 template <class T>
+class stream;
+template <class T>
+class yielder;
+template <class T>
 class result_array;
 template <class T>
 class result_view;
