@@ -7,6 +7,7 @@
 #include <coproc/chrome_trace.hpp>
 #include <coproc/error.hpp>
 #include <coproc/gather.hpp>
+#include <coproc/map.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>
 #include <coproc/process_pool.hpp>

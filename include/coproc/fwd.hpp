@@ -11,6 +11,7 @@ class pool_ref;
 template <class R>
 class task;
 
+struct map_options;
 struct pool_options;
 struct task_options;
 struct pool_stats;
