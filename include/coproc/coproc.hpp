@@ -5,6 +5,7 @@
 #include <coproc/argument_array.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
+#include <coproc/create_task.hpp>
 #include <coproc/error.hpp>
 #include <coproc/gather.hpp>
 #include <coproc/map.hpp>

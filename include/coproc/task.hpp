@@ -17,6 +17,16 @@ namespace coproc {
 
 namespace detail {
 
+/// Who runs what a task stands for, where that is no call of a pool.
+class task_host {
+public:
+  explicit task_host(net::any_io_executor ex) noexcept : executor(std::move(ex)) {}
+  virtual ~task_host() = default;
+  virtual void cancel(net::cancellation_type type) noexcept = 0;
+
+  lent_executor executor; ///< of those who wait and have none
+};
+
 // The result of a started call, and whoever waits for it: the first to do so has claimed it, and keeps it.
 template <class R>
 class task_state : public std::enable_shared_from_this<task_state<R>> {
@@ -70,8 +80,10 @@ public:
 
   task_state(std::shared_ptr<front::engine> engine, std::pair<front::task_record*, std::uint64_t> identity)
       : engine_(std::move(engine)), identity_(identity) {}
+  explicit task_state(std::shared_ptr<task_host> host) : host_(std::move(host)) {}
 
   void cancel(net::cancellation_type type) noexcept {
+    if (host_) return host_->cancel(type);
     if (identity_.first != nullptr) engine_->cancel(*identity_.first, identity_.second, type);
   }
 
@@ -96,7 +108,15 @@ public:
 
   template <class Handler>
   void wait(Handler handler) {
-    const front::engine::executor_use context(*engine_);
+    if (host_)
+      wait_on(lent_executor::use(host_->executor), std::move(handler));
+    else
+      wait_on(front::engine::executor_use(*engine_), std::move(handler));
+  }
+
+private:
+  template <class Handler>
+  void wait_on(const lent_executor::use& context, Handler handler) {
     if (!context) return; // the handler goes, too, as all that wait
     completion<Handler> c(std::move(handler), *context);
     auto slot = c.get_cancellation_slot();
@@ -118,7 +138,6 @@ public:
     w->deliver(std::move(e), std::move(v));
   }
 
-private:
   bool claim() {
     std::lock_guard lock(mutex_);
     return !std::exchange(claimed_, true);
@@ -171,8 +190,9 @@ private:
     w->deliver(std::move(e), std::move(v));
   }
 
-  const std::shared_ptr<front::engine> engine_;
-  const std::pair<front::task_record*, std::uint64_t> identity_;
+  const std::shared_ptr<front::engine> engine_; // null: a host_ runs it
+  const std::pair<front::task_record*, std::uint64_t> identity_{};
+  const std::shared_ptr<task_host> host_;
   mutable std::mutex mutex_;
   bool done_ = false, detached_ = false, claimed_ = false;
   std::exception_ptr exception_;
