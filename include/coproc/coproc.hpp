@@ -3,6 +3,7 @@
 #pragma once
 
 #include <coproc/argument_array.hpp>
+#include <coproc/as_completed.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
 #include <coproc/create_task.hpp>

@@ -22,6 +22,8 @@ class argument_array;
 template <class T>
 class bounded_channel;
 class semaphore;
+template <class R>
+class completed;
 template <class T>
 class stream;
 template <class T>
