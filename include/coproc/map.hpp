@@ -24,6 +24,7 @@
 #include <exception>
 #include <functional>
 #include <iterator>
+#include <limits>
 #include <list>
 #include <memory>
 #include <mutex>
@@ -256,11 +257,16 @@ private:
   std::vector<std::byte> large_;
 };
 
+/// What every value of T takes in a payload; 0: that differs.
+template <class T>
+inline constexpr std::size_t fixed_encoded_bytes =
+    form_of<T> == form::bytes || form_of<T> == form::nothing ? sizeof(T) : 0;
+
 /// About what a value takes in a payload.
 template <class T>
 std::size_t encoded_bytes(const T& value) {
-  if constexpr (form_of<T> == form::bytes || form_of<T> == form::nothing)
-    return sizeof(T);
+  if constexpr (fixed_encoded_bytes<T> != 0)
+    return fixed_encoded_bytes<T>;
   else if constexpr (requires {
                        requires travels_as_bytes<typename T::value_type>;
                        value.data() + value.size();
@@ -397,6 +403,8 @@ public:
   std::size_t budget() const noexcept {
     return static_cast<std::size_t>(std::min<std::uint64_t>(chunk_bytes, engine_->argument_limit() / 4 + 1));
   }
+  static constexpr std::size_t fixed_item_bytes = fixed_encoded_bytes<typename Call::item>;
+  static constexpr std::size_t fixed_value_bytes = fixed_encoded_bytes<typename Call::value>;
   static std::size_t bytes_of(const typename Call::item& i) { return encoded_bytes<typename Call::item>(i); }
 
   /// Code that is in no worker is refused before anything is sent: the entry of a chunk is in all of them.
@@ -466,13 +474,13 @@ public:
     else
       return std::thread::hardware_concurrency();
   }
-  static constexpr std::size_t budget() noexcept { return 0; }
-  static constexpr std::size_t bytes_of(const typename Call::item&) noexcept { return 0; }
+  static constexpr std::size_t budget() noexcept { return std::numeric_limits<std::size_t>::max(); }
+  static constexpr std::size_t fixed_item_bytes = 1, fixed_value_bytes = 1; // of no account
   void check() const noexcept {}
 
   template <class Core>
   void start(const std::shared_ptr<Core>& core, const std::shared_ptr<chunk>& c, const chunk_limits& limits) {
-    net::post(where_, job<Core>{core, c, fn_, {limits.run_ns, 0}});
+    net::post(where_, job<Core>{core, c, fn_, limits});
   }
 
   void cancel(const ticket& t) const noexcept { t.stop->store(true, std::memory_order_relaxed); }
@@ -804,10 +812,14 @@ private:
 
   /// Of `wanted` items, as many as there are and fit into one call. Under draw_mutex_.
   drawn draw(chunk& c, std::size_t wanted, std::exception_ptr& error) {
-    const std::size_t most = bridge_.budget();
-    std::size_t bytes = 0;
+    [[maybe_unused]] const std::size_t most = bridge_.budget();
+    [[maybe_unused]] std::size_t bytes = 0;
+    if constexpr (Bridge::fixed_item_bytes != 0)
+      wanted = std::min(wanted, at_least_one(most / Bridge::fixed_item_bytes));
+    if constexpr (Bridge::fixed_value_bytes != 0)
+      wanted = std::min(wanted, at_least_one(most / Bridge::fixed_value_bytes));
     const auto add = [&](item&& i) { // false: that is enough
-      if (most != 0) {
+      if constexpr (Bridge::fixed_item_bytes == 0) {
         const std::size_t more = Bridge::bytes_of(i);
         if (!c.items.empty() && bytes + more > most) {
           set_aside_.emplace(std::move(i));
@@ -823,7 +835,7 @@ private:
       set_aside_.reset();
       if (!add(std::move(first))) return drawn::enough;
     }
-    c.items.reserve(std::min<std::size_t>(wanted, 4096));
+    c.items.reserve(std::min<std::size_t>(wanted, 1 << 16)); // the range may be shorter
     try {
       using element = typename Source::element;
       return source_.draw([&](element&& e) { return add(Call::make(std::forward<element>(e))); });
@@ -849,6 +861,8 @@ private:
     return std::max<std::size_t>(1, n);
   }
 
+  static std::size_t at_least_one(std::size_t n) noexcept { return std::max<std::size_t>(1, n); }
+
   void learn(double ns) {
     ns = std::max(ns, 0.1);
     ns_per_item_ = ns_per_item_ == 0 ? ns : (ns_per_item_ + ns) / 2;
@@ -857,7 +871,8 @@ private:
   // ---- calls
 
   void send(const chunk_ptr& c) {
-    const chunk_limits limits{chunk_size_ != 0 ? 0 : std::chrono::nanoseconds(chunk_limit).count(), bridge_.budget()};
+    const chunk_limits limits{chunk_size_ != 0 ? 0 : std::chrono::nanoseconds(chunk_limit).count(),
+                              Bridge::fixed_value_bytes != 0 ? 0 : bridge_.budget()};
     bridge_.start(std::static_pointer_cast<map_core>(this->shared_from_this()), c, limits);
     {
       std::lock_guard lock(mutex_);

@@ -166,17 +166,21 @@ net::awaitable<bool> fill_batch(stream_core<T>& core) {
 }
 
 template <class T>
-net::awaitable<std::optional<T>> next_of(std::shared_ptr<stream_core<T>> core) {
-  const reading_scope<T> scope(*core);
-  if (!core->has_item() && !co_await fill_batch(*core)) co_return std::nullopt;
-  co_return core->take_item();
+net::awaitable<std::optional<T>> next_of(stream_core<T>& core) {
+  std::shared_ptr<stream_core<T>> alive; // while it waits: to share it costs as much as an item that is there
+  const reading_scope<T> scope(core);
+  if (!core.has_item()) {
+    alive = core.shared_from_this();
+    if (!co_await fill_batch(core)) co_return std::nullopt;
+  }
+  co_return core.take_item();
 }
 
 /// The same for a handler, whose slot has its own say.
 template <class T>
 net::awaitable<std::optional<T>> next_for_handler(std::shared_ptr<stream_core<T>> core) {
   co_await net::this_coro::reset_cancellation_state(net::enable_total_cancellation());
-  co_return co_await next_of(std::move(core));
+  co_return co_await next_of(*core);
 }
 
 template <class T>
@@ -365,7 +369,8 @@ public:
   /// \par Errors  what ended the producer, once, after everything that it had sent; then nullopt. operation_aborted
   ///              after cancel(). pool_error(already_awaited): another next() waits, which goes on
   /// \par Cancel  any type ends the wait with operation_aborted, and loses no item: the next next() has it
-  net::awaitable<std::optional<T>> next() { return detail::next_of(core_); }
+  /// \par Lifetime  the stream must live when the result is awaited; it may go, or be moved, before next() completes
+  net::awaitable<std::optional<T>> next() { return detail::next_of(*core_); }
 
   /// As next, completing on the handler's executor, by default that of the stream.
   /// \par Signature  void(std::exception_ptr, std::optional<T>)
