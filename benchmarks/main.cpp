@@ -25,6 +25,7 @@ int run(bench::settings set) {
   bench::empty_tasks(session);
   bench::idle_gap(session);
   bench::task_length(session);
+  bench::map(session);
   bench::tail(session);
   bench::loop_lag(session);
   bench::payload(session);

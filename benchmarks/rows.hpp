@@ -23,6 +23,7 @@ struct session {
 void empty_tasks(session&);
 void idle_gap(session&);
 void task_length(session&);
+void map(session&);
 void tail(session&);
 void loop_lag(session&);
 void payload(session&);

@@ -30,6 +30,8 @@ struct server {
   coproc::interval* ticks = nullptr;
   coproc::loop_monitor* monitor = nullptr;
   coproc::stall* last = nullptr;
+  coproc::stream<money>* prices = nullptr;
+  void quote(coproc::yielder<money>& out);
   void start(const coproc::pool_options& options, const coproc::pool_ref& pool_with_options);
   void failed(const coproc::worker_lost& error);
   void failed(const coproc::exception_group& errors);

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <coproc/argument_array.hpp>
+#include <coproc/as_completed.hpp>
 #include <coproc/batched.hpp>
 #include <coproc/bounded_channel.hpp>
 #include <coproc/chrome_trace.hpp>
+#include <coproc/create_task.hpp>
 #include <coproc/error.hpp>
 #include <coproc/event.hpp>
 #include <coproc/exceptions.hpp>
@@ -13,6 +15,7 @@
 #include <coproc/gather_settled.hpp>
 #include <coproc/interval.hpp>
 #include <coproc/loop_monitor.hpp>
+#include <coproc/map.hpp>
 #include <coproc/mutex.hpp>
 #include <coproc/options.hpp>
 #include <coproc/pool.hpp>
@@ -22,6 +25,7 @@
 #include <coproc/run_in_executor.hpp>
 #include <coproc/semaphore.hpp>
 #include <coproc/stats.hpp>
+#include <coproc/stream.hpp>
 #include <coproc/task.hpp>
 #include <coproc/task_group.hpp>
 #include <coproc/this_worker.hpp>

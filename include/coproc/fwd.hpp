@@ -11,6 +11,7 @@ class pool_ref;
 template <class R>
 class task;
 
+struct map_options;
 struct pool_options;
 struct task_options;
 struct batch_options;
@@ -28,6 +29,12 @@ class event;
 class interval;
 class loop_monitor;
 struct stall;
+template <class R>
+class completed;
+template <class T>
+class stream;
+template <class T>
+class yielder;
 template <class T>
 class result_array;
 template <class T>

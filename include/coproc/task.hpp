@@ -21,6 +21,16 @@ namespace coproc {
 
 namespace detail {
 
+/// Who runs what a task stands for, where that is no call of a pool.
+class task_host {
+public:
+  explicit task_host(net::any_io_executor ex) noexcept : executor(std::move(ex)) {}
+  virtual ~task_host() = default;
+  virtual void cancel(net::cancellation_type type) noexcept = 0;
+
+  lent_executor executor; ///< of those who wait and have none
+};
+
 /// Told of the end of tasks that somebody waits for without wanting their results. Under no lock of the task.
 class task_observer {
 public:
@@ -107,10 +117,12 @@ public:
 
   task_state(std::shared_ptr<front::engine> engine, std::pair<front::task_record*, std::uint64_t> identity)
       : engine_(std::move(engine)), identity_(identity) {}
+  explicit task_state(std::shared_ptr<task_host> host) : host_(std::move(host)) {}
 
   /// False: it had ended.
   bool cancel(net::cancellation_type type) noexcept {
     if (done()) return false;
+    if (host_) return host_->cancel(type), true;
     if (identity_.first != nullptr) engine_->cancel(*identity_.first, identity_.second, type);
     return true;
   }
@@ -137,21 +149,10 @@ public:
   /// `takes`: the result is moved out of here.
   template <class Handler>
   void wait(Handler handler, bool takes) {
-    const front::engine::executor_use context(*engine_);
-    if (!context) return; // the handler goes, too, as all that wait
-    std::exception_ptr refused = run_scope::refusal(*engine_, handler);
-    completion<Handler> c(std::move(handler), *context);
-    auto slot = c.get_cancellation_slot();
-    auto w = std::make_unique<waiter<Handler>>(std::move(c), takes || !copyable);
-    const bool claimed_before = refused || claim(refused);
-    if (refused) return w->deliver(std::move(refused), std::nullopt);
-    if (slot.is_connected()) connect(slot, claimed_before);
-    {
-      std::lock_guard lock(mutex_);
-      if (!done_) return append(std::move(w));
-      hand_out(*w, true);
-    }
-    deliver(std::move(w));
+    if (host_)
+      wait_on(lent_executor::use(host_->executor), std::move(handler), takes);
+    else
+      wait_on(front::engine::executor_use(*engine_), std::move(handler), takes);
   }
 
   /// Tells `who` of the end, which may be now.
@@ -172,6 +173,25 @@ public:
   }
 
 private:
+  // `takes`: the result is moved out of here.
+  template <class Handler>
+  void wait_on(const lent_executor::use& context, Handler handler, bool takes) {
+    if (!context) return; // the handler goes, too, as all that wait
+    std::exception_ptr refused = host_ ? nullptr : run_scope::refusal(*engine_, handler);
+    completion<Handler> c(std::move(handler), *context);
+    auto slot = c.get_cancellation_slot();
+    auto w = std::make_unique<waiter<Handler>>(std::move(c), takes || !copyable);
+    const bool claimed_before = refused || claim(refused);
+    if (refused) return w->deliver(std::move(refused), std::nullopt);
+    if (slot.is_connected()) connect(slot, claimed_before);
+    {
+      std::lock_guard lock(mutex_);
+      if (!done_) return append(std::move(w));
+      hand_out(*w, true);
+    }
+    deliver(std::move(w));
+  }
+
   // Whether there was a wait before. `refused`: why there can be no other one.
   bool claim(std::exception_ptr& refused) {
     std::unique_lock lock(mutex_);
@@ -277,8 +297,9 @@ private:
     for (const auto& who : observers) who->task_ended(true);
   }
 
-  const std::shared_ptr<front::engine> engine_;
-  const std::pair<front::task_record*, std::uint64_t> identity_;
+  const std::shared_ptr<front::engine> engine_; // null: a host_ runs it
+  const std::pair<front::task_record*, std::uint64_t> identity_{};
+  const std::shared_ptr<task_host> host_;
   mutable std::mutex mutex_;
   bool done_ = false, failed_ = false, detached_ = false;
   bool claimed_ = false; // somebody waits, or has waited

@@ -275,3 +275,24 @@ TEST_CASE("a worker that is being replaced when the pool shrinks leaves, and so 
   b.turn();
   CHECK(b.effects.dismissed.back() == works);
 }
+
+TEST_CASE("no worker is asked for in the place of one that is too many, however that ends") {
+  pool_bench b({.max_workers = 3, .kill_grace = 10ms});
+  b.live_worker(0);
+  const auto stubborn = b.live_worker(1);
+  b.add_worker(2); // START sent
+  auto& t = b.submit(1);
+  b.submit(2);
+  auto& victim = t.worker->index == 1 ? t : *b.record(stubborn).head();
+  REQUIRE(b.worker(stubborn).begin());
+  resize(b, 1, 1);
+  SECTION("it survives SIGKILL") {
+    b.cancel(victim);
+    for (int i = 0; i != 5; ++i) b.advance(20ms);
+    CHECK(b.record(1).index == 0);
+    CHECK(b.d.stats(b.now).workers.back().state == worker_state::unkillable);
+  }
+  SECTION("its fork server dies") { b.d.workers().server_replaced(b.now); }
+  b.advance(10s);
+  for (const unsigned index : b.effects.starts) CHECK(index == 0);
+}
