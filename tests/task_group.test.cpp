@@ -3,6 +3,8 @@
 // bad use, destruction.
 #include <coproc/task_group.hpp>
 
+#include <coproc/task.hpp>
+
 #include "net/handlers.hpp"
 
 #include <catch2/catch.hpp>
@@ -465,6 +467,87 @@ TEST_CASE("no cancellation is lost between threads that spawn, fail, cancel and 
   for (auto& t : threads) t.join();
   CHECK(scopes == 4);
   CHECK(wrong == 0);
+}
+
+TEST_CASE("a child with a result is a task, which the body or others await, in the scope and after it") {
+  net::io_context io;
+  const auto number = [](int n) -> net::awaitable<std::unique_ptr<int>> {
+    co_await let_others_run();
+    co_return std::make_unique<int>(n);
+  };
+  const auto body = [&]() -> net::awaitable<void> {
+    std::optional<coproc::task<std::unique_ptr<int>>> later;
+    const int sum = co_await with_task_group([&](task_group& g) -> net::awaitable<int> {
+      auto one = g.spawn(number(1));
+      auto two = g.spawn(number(2));
+      later.emplace(g.spawn(number(4)));
+      const auto first = co_await std::move(one);
+      const auto second = co_await std::move(two);
+      co_return *first + *second;
+    });
+    CHECK(sum == 3);
+    CHECK(later->done());
+    const auto last = co_await std::move(*later);
+    CHECK(*last == 4);
+  };
+  CHECK_FALSE(spawn_and_run(io, body).error);
+}
+
+TEST_CASE("a child with a result that fails ends the scope, and is one failure also where its task was awaited") {
+  net::io_context io;
+  const auto fails = []() -> net::awaitable<int> {
+    co_await let_others_run();
+    throw std::runtime_error("no result");
+    co_return 1;
+  };
+  for (const bool awaited : {false, true}) {
+    int ended = 0;
+    const auto body = [&]() -> net::awaitable<void> {
+      co_await with_task_group([&](task_group& g) -> net::awaitable<void> {
+        g.spawn(end_slowly(ended));
+        auto task = g.spawn(fails());
+        if (awaited)
+          co_await std::move(task);
+        else
+          co_await wait_for_ever();
+      });
+    };
+    CHECK(spawn_and_run(io, body).failures() == std::vector<std::string>{"no result"});
+    CHECK(ended == 1);
+  }
+}
+
+TEST_CASE("a child that is cancelled by its task, or dropped with it, has not failed; the others go on") {
+  net::io_context io;
+  int sum = 0, cancelled = 0;
+  const auto for_ever = [&]() -> net::awaitable<int> {
+    try {
+      co_await wait_for_ever();
+    } catch (const net::system_error&) {
+      ++cancelled;
+      throw;
+    }
+    co_return 1;
+  };
+  const auto body = [&]() -> net::awaitable<void> {
+    co_await with_task_group([&](task_group& g) -> net::awaitable<void> {
+      g.spawn(add(sum, 1));
+      {
+        const auto dropped = g.spawn(for_ever());
+      }
+      auto task = g.spawn(for_ever());
+      task.cancel();
+      try {
+        co_await std::move(task);
+        FAIL("a result");
+      } catch (const net::system_error& e) {
+        CHECK(e.code() == net::error::operation_aborted);
+      }
+      CHECK(cancelled == 2);
+    });
+    CHECK(sum == 1);
+  };
+  CHECK_FALSE(spawn_and_run(io, body).error);
 }
 
 namespace {

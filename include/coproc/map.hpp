@@ -1073,7 +1073,8 @@ auto map_on_threads(E&& where, F&& fn, R&& range, const map_options& options) {
 ///                   terminal
 /// \par Pressure     as run_in_executor
 /// \par Threads      the range, and the stream, are used by one thread at a time: that of the reader
-/// \par Lifetime     an lvalue range must outlive the stream, a thread_pool too; a process_pool may go first
+/// \par Lifetime     an lvalue range must outlive the stream, a thread_pool too; a process_pool may go first. Join a
+///                   thread_pool before the reader's context goes: a thread of it may be about to return from a post
 template <process_bridge P, class F, detail::map_source R>
 auto map(P&& pool, F fn, R&& range, const map_options& options = {}) {
   return detail::start_map<true, detail::by_codec, detail::process_chunks>(static_cast<pool_ref>(pool), std::move(fn),

@@ -36,8 +36,8 @@ struct initiate_shutdown {
     if (!context) return; // the handler goes, too, as all that wait
     std::shared_ptr<shutdown_gate> gate;
     try {
-      if (auto why = run_scope::refusal(*pool, handler)) std::rethrow_exception(std::move(why));
       gate = pool->gate();
+      if (auto why = run_scope::refusal(*pool, handler)) std::rethrow_exception(std::move(why));
       pool->shut_down(drain_for);
       if (rest == queued::drop) pool->drop_queued();
     } catch (...) { // wrong_process, wrong_context, or no memory: nothing has happened

@@ -282,9 +282,7 @@ private:
   }
 
   // The context goes, and with it whoever waits: a waiting coroutine's frame holds this object, so nobody else would
-  // end
-
-  // it. Not under the lock, as above.
+  // end it. Not under the lock, as above.
   void abandon() noexcept {
     std::unique_lock lock(mutex_);
     done_ = failed_ = true;

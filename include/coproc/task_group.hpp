@@ -6,6 +6,8 @@
 #include <coproc/config.hpp>
 #include <coproc/net/asio.hpp>
 #include <coproc/net/join.hpp>
+#include <coproc/net/shutdown_service.hpp>
+#include <coproc/task.hpp>
 #include <coproc/thread_bridge.hpp>
 
 #include <cstddef>
@@ -44,7 +46,8 @@ private:
 
 namespace detail {
 class group_state;
-}
+class group_task;
+} // namespace detail
 
 /// What the body of with_task_group spawns children into. A handle: children and other threads may have copies of it.
 /// \par Threads  any; children that are spawned by the body or by a child begin at once, as with co_spawn, up to where
@@ -59,6 +62,13 @@ public:
   ///              as it was told. The child has not begun then, and is destroyed
   COPROC_DECL void spawn(net::awaitable<void> child);
 
+  /// The same for a child that gives a result, which the task has: to be awaited in the scope or after it. A failure
+  /// ends the scope all the same, and is the task's result, too. A child that is cancelled by its task has not failed.
+  /// \par Drop  a task that is destroyed without having been awaited cancels the child, as any task; see detach()
+  template <class T>
+    requires(!std::is_void_v<T>)
+  task<T> spawn(net::awaitable<T> child);
+
   /// Ends the scope early, and without an error: body and children get terminal cancellation and are awaited to their
   /// ends. What they throw then counts, unless it is operation_aborted.
   COPROC_DECL void cancel();
@@ -66,6 +76,8 @@ public:
 private:
   friend class detail::group_state;
   explicit task_group(std::weak_ptr<detail::group_state> state) noexcept : state_(std::move(state)) {}
+
+  COPROC_DECL std::shared_ptr<detail::group_state> state() const;
 
   std::weak_ptr<detail::group_state> state_; // none of its owners: see group_state
 };
@@ -90,8 +102,13 @@ public:
   /// Starts the body. Once the last child has ended, parent is posted with this object.
   COPROC_DECL void launch(parent_handler parent, net::awaitable<void> body);
 
-  COPROC_DECL void spawn(net::awaitable<void> child);
+  /// `control`: null, or who may cancel this child alone.
+  COPROC_DECL void spawn(net::awaitable<void> child, std::shared_ptr<group_task> control);
   COPROC_DECL void cancel(net::cancellation_type type, bool from_outside);
+  /// \par Threads  on the executor
+  COPROC_DECL void cancel_child(group_task& control, net::cancellation_type type);
+
+  const net::any_io_executor& executor() const noexcept { return executor_; }
 
   /// Throws what the scope ends with, if that is an error. \pre completed
   COPROC_DECL void rethrow() const;
@@ -105,6 +122,7 @@ private:
   struct place_of_child {
     net::cancellation_signal signal;
     bool alive = false;
+    std::shared_ptr<group_task> control;
     std::size_t next_free = 0; // of one that is not alive: the place of another + 1; 0: there is none
   };
 
@@ -132,10 +150,10 @@ private:
     std::size_t index_;
   };
 
-  COPROC_LAZY void start(net::awaitable<void> child);
-  COPROC_LAZY void begin(net::awaitable<void> child);
+  COPROC_LAZY void start(net::awaitable<void> child, std::shared_ptr<group_task> control);
+  COPROC_LAZY void begin(net::awaitable<void> child, std::shared_ptr<group_task> control);
   COPROC_DECL void child_ended(std::size_t index, const std::exception_ptr& e);
-  COPROC_LAZY void count_end(const std::exception_ptr& e);
+  COPROC_LAZY void count_end(const std::exception_ptr& e, bool was_cancelled);
   COPROC_LAZY void emit(net::cancellation_type type);
   COPROC_LAZY void finish();
 
@@ -157,6 +175,54 @@ private:
   net::cancellation_type cancelled_ = net::cancellation_type::none;
   std::vector<std::exception_ptr> failures_;
 };
+
+/// A child that gives a result, as what its task cancels it by. Whoever does that may be on another thread than the
+/// context's.
+class group_task final : public task_host, public shutdown_listener, public std::enable_shared_from_this<group_task> {
+public:
+  explicit group_task(const std::shared_ptr<group_state>& group) : task_host(group->executor()), group_(group) {}
+
+  static std::shared_ptr<group_task> make(const std::shared_ptr<group_state>& group) {
+    auto made = std::make_shared<group_task>(group);
+    made->registration_.join(group->executor(), std::weak_ptr<shutdown_listener>(made));
+    return made;
+  }
+
+  void cancel(net::cancellation_type type) noexcept override {
+    const lent_executor::use context(executor); // which is not being destroyed, then
+    if (!context) return;
+    net::post(*context, [self = shared_from_this(), type] {
+      if (const auto group = self->group_.lock()) group->cancel_child(*self, type);
+    });
+  }
+
+private:
+  friend class group_state;
+
+  void context_shutting_down() noexcept override { executor.take_back(); }
+
+  const std::weak_ptr<group_state> group_;
+  shutdown_service::registration registration_;
+
+  // Used on the group's executor only.
+  std::size_t place_ = 0; // of the child + 1, while it runs
+  net::cancellation_type requested_ = net::cancellation_type::none;
+};
+
+/// A child that puts its end into a task as well.
+template <class T>
+net::awaitable<void> tell(net::awaitable<T> child, typename task_state<T>::sink task) {
+  std::exception_ptr error;
+  try {
+    T value = co_await std::move(child);
+    task(nullptr, std::move(value));
+  } catch (...) {
+    error = std::current_exception();
+  }
+  if (!error) co_return;
+  task(error, front::no_value<T>());
+  std::rethrow_exception(error);
+}
 
 template <class F>
 class group_of final : public group_state {
@@ -235,6 +301,17 @@ template <class F>
   static_assert(detail::group_body<kept>,
                 "coproc: with_task_group takes a function of task_group& that returns a net::awaitable<T>");
   if constexpr (detail::group_body<kept>) return detail::run_group<kept>(std::forward<F>(body));
+}
+
+template <class T>
+  requires(!std::is_void_v<T>)
+task<T> task_group::spawn(net::awaitable<T> child) {
+  const auto group = state();
+  auto control = detail::group_task::make(group);
+  auto result = std::make_shared<detail::task_state<T>>(control);
+  auto body = detail::tell<T>(std::move(child), typename detail::task_state<T>::sink(result));
+  group->spawn(std::move(body), std::move(control));
+  return task<T>(std::move(result));
 }
 
 } // namespace coproc

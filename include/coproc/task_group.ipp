@@ -4,6 +4,7 @@
 #include <coproc/os/text.hpp>
 #include <coproc/task_group.hpp>
 
+#include <algorithm>
 #include <new>
 #include <stdexcept>
 
@@ -36,14 +37,16 @@ COPROC_DEF exception_group::exception_group(std::vector<std::exception_ptr> exce
   content_ = std::make_shared<const content>(content{std::move(exceptions), std::move(text)});
 }
 
-COPROC_DEF void task_group::spawn(net::awaitable<void> child) {
-  const auto state = state_.lock();
-  if (!state) throw std::logic_error("coproc: task_group: spawn after the end of with_task_group");
-  state->spawn(std::move(child));
+COPROC_DEF std::shared_ptr<detail::group_state> task_group::state() const {
+  auto alive = state_.lock();
+  if (!alive) throw std::logic_error("coproc: task_group: spawn after the end of with_task_group");
+  return alive;
 }
 
+COPROC_DEF void task_group::spawn(net::awaitable<void> child) { state()->spawn(std::move(child), nullptr); }
+
 COPROC_DEF void task_group::cancel() {
-  if (const auto state = state_.lock()) state->cancel(net::cancellation_type::terminal, false);
+  if (const auto alive = state_.lock()) alive->cancel(net::cancellation_type::terminal, false);
 }
 
 namespace detail {
@@ -83,13 +86,13 @@ COPROC_DEF void group_state::launch(parent_handler parent, net::awaitable<void> 
       slot.assign([weak = weak_from_this()](net::cancellation_type type) {
         if (const auto alive = weak.lock()) alive->cancel(type, true);
       });
-    start(std::move(body));
+    start(std::move(body), nullptr);
   } catch (...) { // no memory
-    count_end(std::current_exception());
+    count_end(std::current_exception(), false);
   }
 }
 
-COPROC_DEF void group_state::spawn(net::awaitable<void> child) {
+COPROC_DEF void group_state::spawn(net::awaitable<void> child, std::shared_ptr<group_task> control) {
   {
     std::lock_guard lock(mutex_);
     if (over_) throw std::logic_error("coproc: task_group: spawn after the end of with_task_group");
@@ -98,25 +101,25 @@ COPROC_DEF void group_state::spawn(net::awaitable<void> child) {
     ++running_;
   }
   try {
-    start(std::move(child));
+    start(std::move(child), std::move(control));
   } catch (...) {
-    count_end(nullptr);
+    count_end(nullptr, false);
     throw;
   }
 }
 
-COPROC_LAZY_DEF void group_state::start(net::awaitable<void> child) {
-  if (strand_ != nullptr && strand_->running_in_this_thread()) return begin(std::move(child));
-  net::dispatch(executor_, [self = shared_from_this(), c = std::move(child)]() mutable {
+COPROC_LAZY_DEF void group_state::start(net::awaitable<void> child, std::shared_ptr<group_task> control) {
+  if (strand_ != nullptr && strand_->running_in_this_thread()) return begin(std::move(child), std::move(control));
+  net::dispatch(executor_, [self = shared_from_this(), c = std::move(child), t = std::move(control)]() mutable {
     try {
-      self->begin(std::move(c));
+      self->begin(std::move(c), std::move(t));
     } catch (...) {
-      self->count_end(std::current_exception());
+      self->count_end(std::current_exception(), false);
     }
   });
 }
 
-COPROC_LAZY_DEF void group_state::begin(net::awaitable<void> child) {
+COPROC_LAZY_DEF void group_state::begin(net::awaitable<void> child, std::shared_ptr<group_task> control) {
   if (first_free_ == 0) {
     children_.emplace_back();
     first_free_ = children_.size();
@@ -125,27 +128,34 @@ COPROC_LAZY_DEF void group_state::begin(net::awaitable<void> child) {
   auto& c = children_[place];
   first_free_ = c.next_free;
   c.alive = true;
+  c.control = control;
+  if (control) control->place_ = place + 1;
   try {
     net::co_spawn(executor_, group_child(std::move(child)), child_end<>(shared_from_this(), c, place));
   } catch (const std::bad_alloc&) {
     return; // the end that was destroyed has reported it
   }
-  if (emitted_ != net::cancellation_type::none && c.alive) c.signal.emit(emitted_); // it came late, from another thread
+  // What came before it began.
+  const auto type = emitted_ | (control ? control->requested_ : net::cancellation_type::none);
+  if (type != net::cancellation_type::none && c.alive) c.signal.emit(type);
 }
 
 COPROC_DEF void group_state::child_ended(std::size_t index, const std::exception_ptr& e) {
   auto& c = children_[index];
   c.alive = false;
   c.next_free = std::exchange(first_free_, index + 1);
-  count_end(e);
+  const auto control = std::move(c.control);
+  if (control) control->place_ = 0;
+  count_end(e, control && control->requested_ != net::cancellation_type::none);
 }
 
-COPROC_LAZY_DEF void group_state::count_end(const std::exception_ptr& e) {
+COPROC_LAZY_DEF void group_state::count_end(const std::exception_ptr& e, bool was_cancelled) {
   using enum net::cancellation_type;
   std::unique_lock lock(mutex_);
-  const bool obeyed = e && cancelled_ != none && is_abort(e);
-  const bool failed = e && !obeyed;
-  aborted_ = aborted_ || obeyed;
+  const bool obeyed = e && (cancelled_ != none || was_cancelled) && is_abort(e);
+  // Who awaits the task of a child may have let out its failure.
+  const bool failed = e && !obeyed && std::find(failures_.begin(), failures_.end(), e) == failures_.end();
+  aborted_ = aborted_ || (obeyed && cancelled_ != none);
   if (failed) failures_.push_back(e);
   const bool last = --running_ == 0;
   over_ = last;
@@ -166,6 +176,11 @@ COPROC_DEF void group_state::cancel(net::cancellation_type type, bool from_outsi
   }
   // Later: the one who calls may be a child.
   net::post(executor_, [self = shared_from_this(), type] { self->emit(type); });
+}
+
+COPROC_DEF void group_state::cancel_child(group_task& control, net::cancellation_type type) {
+  control.requested_ = control.requested_ | type;
+  if (control.place_ != 0) children_[control.place_ - 1].signal.emit(type);
 }
 
 COPROC_LAZY_DEF void group_state::emit(net::cancellation_type type) {

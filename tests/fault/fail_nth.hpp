@@ -108,7 +108,6 @@ inline std::vector<int> plausible_errors(call c) {
     return {EINTR};
     // A wake-up on mapped memory cannot fail, and nobody could do without; nor can what is called with valid arguments,
     // on
-
   // what is this process's own.
   case call::futex_wake:
   case call::unmap:

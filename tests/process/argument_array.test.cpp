@@ -426,9 +426,7 @@ TEST_CASE("a worker that cannot map an array ends, and its replacement takes the
   net::io_context io(1);
   coproc::process_pool pool(io, {.max_workers = 1});
   // Not before the next call lies in its ring: an idle worker maps what it is told to before it begins a task, and a
-  // task
-
-  // that has not begun moves to the replacement.
+  // task that has not begun moves to the replacement.
   const auto no_more_memory = +[] {
     const rlimit nothing{1, 1};
     const int error = ::setrlimit(RLIMIT_AS, &nothing);

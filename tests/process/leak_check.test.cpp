@@ -22,6 +22,7 @@ namespace {
 void leak() {
   auto* volatile lost = new int[100];
   lost = nullptr;
+  static_cast<void>(lost);
 }
 void leak_nothing() {}
 

@@ -144,7 +144,7 @@ TEST_CASE("what travels as an argument or a result does so in a chunk") {
     const auto repeated = list_of<std::string>("aa", "bbb"), doubled = list_of<std::string>("", "aa", "bcbc");
     const auto got_6 = co_await collect(coproc::map(pool, repeat, pairs));
     CHECK(got_6 == repeated);
-    const int offset = 5;
+    int offset = 5;
     const auto add = [offset](int n) { return n + offset; };
     const auto got_7 = co_await collect(coproc::map(pool, add, std::views::iota(0, 3)));
     CHECK(got_7 == list_of<int>(5, 6, 7));

@@ -144,14 +144,12 @@ bool respawn(int respawns) {
   net::io_context io(1);
   process_pool pool(io, {.max_workers = 2, .initializer = [] { *server = ::getppid(); }});
   watch w("respawn", respawns, true);
-  // Two processes of the fork server, living or not yet reaped, and the pool has heard of both and holds what it holds
-  // of
-
-  // a worker.
+  // Three processes of the fork server, two workers and the one that stands by, living or not yet reaped; and the pool
+  // has heard of both workers and holds what it holds of a worker.
   const auto settled = [&] {
     std::ifstream file(fmt::format("/proc/{0}/task/{0}/children", server->load()));
     const auto known = pool.stats().workers;
-    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>()) == 2 && known.size() == 2 &&
+    return std::distance(std::istream_iterator<int>(file), std::istream_iterator<int>()) == 3 && known.size() == 2 &&
            std::all_of(known.begin(), known.end(), [](const worker_stats& s) { return s.state == worker_state::idle; });
   };
   for (int i = 0; i != respawns; ++i) {

@@ -213,9 +213,7 @@ private:
     r.expect_end();
     using returned = std::invoke_result_t<F&, passed_t<P>...>;
     // A returned reference may point into viewed arguments, over which the result may be written. (So may an object
-    // with
-
-    // a codec<R> of its own that refers to them: it must not.)
+    // with a codec<R> of its own that refers to them: it must not.)
     constexpr bool copied = std::is_reference_v<returned> && (viewable<std::remove_cvref_t<P>> || ...);
     if constexpr (std::is_void_v<returned>) {
       detail::call(fn, static_cast<passed_t<P>>(value_at<I>(all))...);

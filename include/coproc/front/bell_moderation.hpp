@@ -39,16 +39,12 @@ public:
 
 private:
   // Where worker and front end share a CPU, or both are busy, each bell would preempt the worker for the sake of one
-  // very short
-
-  // task: when a wake-up has brought that little and many short tasks are pending.
+  // very short task: when a wake-up has brought that little and many short tasks are pending.
   COPROC_LAZY std::chrono::nanoseconds coalescing_pause(std::chrono::nanoseconds backlog) const noexcept;
 
   // Where tasks take too long to spin for, and each worker has another one to go on with, a bell would cost the worker
-  // more
-
-  // than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it brings
-  // three results. Not for ever: one of the tasks may be far longer than the others.
+  // more than the look that comes soon anyway. Where a worker has to give its CPU away for either, a pause pays if it
+  // brings three results. Not for ever: one of the tasks may be far longer than the others.
   COPROC_LAZY std::chrono::nanoseconds unhurried_pause(const workload& l) const noexcept;
 
   // In a row, with nothing moved in any.

@@ -113,9 +113,7 @@ public:
   loan(const loan&) = delete;
   loan& operator=(const loan&) = delete;
   // A forked copy of the front end does not map this memory, and has nothing to give back: leaked there on purpose, for
-  // what it
-
-  // would unmap may be somebody else's by now.
+  // what it would unmap may be somebody else's by now.
   ~loan() {
     if (process_.is_own())
       memory_->give_back(number_);

@@ -84,8 +84,7 @@ struct alignas(64) task_record {
   bool has_cold_part : 1 = false;
   std::int16_t home_worker = -1; // of its terms
 
-  // ---- what was asked for, and the result: written once, by the submitter before submission, by the drainer at the
-  // end
+  // ---- what was asked for, and the result: written once, by the submitter before, by the drainer at the end
 
   // length counts the argument bytes, wherever they are; location: see below
   shm::call_header call{};

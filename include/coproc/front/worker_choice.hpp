@@ -31,9 +31,8 @@ public:
   COPROC_LAZY bool has_room(const worker& w) const noexcept;
 
   // Nobody is woken while one that is awake will sooner be through with all that it has, nor for short tasks while
-  // workers
-
-  // that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see balance::take_back().
+  // workers that go on keep all CPUs busy. What waits meanwhile, others get should nobody go on: see
+  // balance::take_back().
   COPROC_LAZY answer choose(time_point now) const noexcept;
 
 private:
