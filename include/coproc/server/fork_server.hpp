@@ -103,23 +103,7 @@ public:
   explicit fork_server_os(fork_server_config& config) : config_(config), server_(::getpid()) {}
 
   spawned spawn(const worker::start_request& request, worker::worker_descriptors fds) override {
-    spawned s;
-    os::flush_all_streams(); // or each worker would print what preload left in the buffers
-    {
-      os::block_signals blocked;
-      s.pid = os::fork();
-      if (s.pid == 0) worker::worker_main(request, std::move(fds), server_, config_.worker);
-    }
-    if (s.pid < 0) {
-      s.error = errno;
-      return s;
-    }
-    s.pidfd = os::open_pidfd(s.pid);
-    if (!s.pidfd) {
-      s.error = errno;
-      os::end_new_child(s.pid);
-    }
-    return s;
+    return fork_child([&] { worker::worker_main(request, std::move(fds), server_, config_.worker); });
   }
 
   os::exit_report reap(pid_t pid) noexcept override {
@@ -128,20 +112,8 @@ public:
   }
 
   spawned fork_copy(os::unique_fd socket) override {
-    spawned s;
-    os::flush_all_streams();
-    {
-      os::block_signals blocked;
-      s.pid = os::fork();
-    }
-    if (s.pid < 0) s.error = errno;
-    if (s.pid != 0) {
-      if (s.error == 0 && !(s.pidfd = os::open_pidfd(s.pid))) {
-        s.error = errno;
-        os::end_new_child(s.pid);
-      }
-      return s;
-    }
+    spawned s = fork_child([] {});
+    if (s.pid != 0) return s;
     server_ = ::getpid();
     os::set_name("coproc-standby");
     os::lead_group();
@@ -163,6 +135,24 @@ public:
   }
 
 private:
+  // in_child() runs in the child, all signals blocked; where it returns, so does this. A child without a pidfd ends.
+  template <class InChild>
+  static spawned fork_child(InChild in_child) {
+    spawned s;
+    os::flush_all_streams(); // or each child would print what preload left in the buffers
+    {
+      os::block_signals blocked;
+      s.pid = os::fork();
+      if (s.pid == 0) in_child();
+    }
+    if (s.pid == 0) return s;
+    if (s.pid > 0) s.pidfd = os::open_pidfd(s.pid);
+    if (s.pidfd) return s;
+    s.error = errno;
+    if (s.pid > 0) os::end_new_child(s.pid);
+    return s;
+  }
+
   fork_server_config& config_;
   pid_t server_;
 };
