@@ -80,7 +80,8 @@ def compare(builds, rows, rounds, directory):
         for key in figures:
             cells = [f"{statistics.median(ratios[key, name]):.2f} ({spread(ratios[key, name])})"
                      for name in list(builds)[1:]]
-            print(f"| {key[0]}, {key[1]} | {statistics.median(figures[key]):.4g} | " + " | ".join(cells) + " |", flush=True)
+            first_cells = [", ".join(key), f"{statistics.median(figures[key]):.4g}"]
+            print("| " + " | ".join(first_cells + cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
-# Follows one empty call through the front end, and counts how often it goes from a function of one file of coproc to one of
-# another (a header and its body are one file), and through how many files. A measure of the house, not of speed: one
-# worker, a warm pool, no optimisation, so that every function is called.
+# Follows one empty call through the front end, and counts how often it goes from a function of one file of coproc to
+# one of another (a header and its body are one file), and through how many files. A measure of the house, not of speed:
+# one worker, a warm pool, no optimisation, so that every function is called.
 # usage: crossings.sh [INCLUDE_DIRECTORY]    (default: include; that of another checkout, to compare with)
 set -eu
 cd "$(dirname "$0")/.."
@@ -52,8 +52,8 @@ int main() {
 END
 
 ${CXX:-g++} -std=c++20 -O0 -g -no-pie -pthread -DASIO_STANDALONE -I"$include" -finstrument-functions \
-  -finstrument-functions-exclude-file-list=/usr/include,/usr/lib,/usr/local "$scratch/one_call.cpp" -o "$scratch/one_call" \
-  ${FMT:+-lfmt}
+  -finstrument-functions-exclude-file-list=/usr/include,/usr/lib,/usr/local \
+  "$scratch/one_call.cpp" -o "$scratch/one_call" ${FMT:+-lfmt}
 "$scratch/one_call" >"$scratch/edges"
 
 # The file of each function; stems only, so that a body counts with its header.

@@ -1,8 +1,8 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSL-1.0
 # Formats all C++ files below <root> with clang-format 19, as .clang-format says; other versions format otherwise. With
-# `check` it changes nothing, names the files that are not formatted, and those with lines of more than 120 columns, which
-# clang-format leaves alone in comments. Run by ctest. Exit code 77: there is no clang-format 19.
+# `check` it changes nothing, names the files that are not formatted, and those with lines of more than 120 columns,
+# which clang-format leaves alone in comments. Run by ctest. Exit code 77: there is no clang-format 19.
 # usage: format.sh [check] [<root>]
 set -eu
 mode=format
@@ -23,7 +23,8 @@ fi
 
 # Files that are to be seen as they are: mistakes of users, and what others have written.
 files() {
-  find include tests examples benchmarks cmake \( -name '*.[hi]pp' -o -name '*.cpp' \) ! -path '*/compile_fail/*' | LC_ALL=C sort
+  find include tests examples benchmarks cmake \( -name '*.[hi]pp' -o -name '*.cpp' \) ! -path '*/compile_fail/*' |
+    LC_ALL=C sort
 }
 
 if [ "$mode" = format ]; then
