@@ -36,20 +36,6 @@ namespace {
 
 const net::error_code aborted = net::error::operation_aborted;
 
-template <class Body>
-std::exception_ptr run_to_end(net::io_context& io, Body body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
 /// Ends with what the channel says; a negative number is thrown.
 net::awaitable<no_default> number(coproc::bounded_channel<int>& when) {
   const auto n = co_await when.receive();

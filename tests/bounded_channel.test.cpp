@@ -58,15 +58,6 @@ net::awaitable<void> receive_all(bounded_channel<int>& channel, std::vector<int>
   while (auto message = co_await channel.receive()) out.push_back(*message);
 }
 
-template <class Awaitable>
-std::exception_ptr run_to_end(net::io_context& io, Awaitable a) {
-  std::exception_ptr error;
-  net::co_spawn(io, std::move(a), [&](std::exception_ptr e) { error = e; });
-  io.restart();
-  io.run();
-  return error;
-}
-
 } // namespace
 
 TEST_CASE("messages arrive in order through a channel that is full most of the time") {

@@ -61,30 +61,6 @@ net::awaitable<void> record_cancellation(cancellation_type& seen) {
   }
 }
 
-/// Runs a coroutine on the context to its end.
-template <class F>
-std::exception_ptr spawn_and_run(net::io_context& io, F body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
-std::string text_of(const std::exception_ptr& e) {
-  if (!e) return {};
-  try {
-    std::rethrow_exception(e);
-  } catch (const std::exception& x) {
-    return x.what();
-  }
-}
-
 /// Stands for task<T>: an awaitable whose object cancels when it is destroyed.
 template <class T>
 class owning_task : public net::awaitable<T> {
@@ -117,7 +93,7 @@ TEST_CASE("a pack gives a tuple of the results in order, monostate for void") {
     CHECK(*std::get<2>(results) == 3);
     CHECK(std::get<3>(results).value == 4);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("a range gives a vector of the results in order") {
@@ -139,7 +115,7 @@ TEST_CASE("a range gives a vector of the results in order") {
     auto pointers = co_await gather(view);
     CHECK(*pointers.at(4) == 4);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("an empty pack and an empty range are done at once") {
@@ -151,7 +127,7 @@ TEST_CASE("an empty pack and an empty range are done at once") {
     auto results = co_await gather(std::move(empty));
     CHECK(results.empty());
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("children run at the same time: each can wait for the other") {
@@ -175,7 +151,7 @@ TEST_CASE("children run at the same time: each can wait for the other") {
     auto results = co_await gather(pong(), ping());
     CHECK(results == std::tuple(2, 1));
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("children start when the gather is awaited, not before") {
@@ -192,7 +168,7 @@ TEST_CASE("children start when the gather is awaited, not before") {
     co_await std::move(both);
     CHECK(started == 2);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("the first failure cancels the siblings with terminal, awaits them, and is rethrown") {
@@ -212,7 +188,7 @@ TEST_CASE("the first failure cancels the siblings with terminal, awaits them, an
   const auto body = [&]() -> net::awaitable<void> {
     co_await gather(record_cancellation(seen), fail("the first failure"), careful(), number(1));
   };
-  const auto error = spawn_and_run(io, body);
+  const auto error = run_to_end(io, body);
   CHECK(text_of(error) == "the first failure");
   CHECK_THROWS_AS(std::rethrow_exception(error), std::runtime_error);
   CHECK(seen == cancellation_type::terminal);
@@ -229,7 +205,7 @@ TEST_CASE("a child that fails before its first suspension is no exception to tha
   const auto body = [&]() -> net::awaitable<void> {
     co_await gather(record_cancellation(first), at_once(), record_cancellation(last));
   };
-  CHECK(text_of(spawn_and_run(io, body)) == "at once");
+  CHECK(text_of(run_to_end(io, body)) == "at once");
   CHECK(first == cancellation_type::terminal);
   CHECK(last == cancellation_type::terminal);
 }
@@ -241,7 +217,7 @@ TEST_CASE("a range of failing children ends with the first failure") {
     for (int i = 0; i < 10; ++i) children.push_back(fail(std::to_string(i)));
     co_await gather(std::move(children));
   };
-  CHECK(text_of(spawn_and_run(io, body)) == "0");
+  CHECK(text_of(run_to_end(io, body)) == "0");
 }
 
 TEST_CASE("cancelling the gather forwards the type to every child") {
@@ -367,7 +343,7 @@ TEST_CASE("gathers nest, and a failure deep down cancels everything") {
     CHECK(std::get<1>(std::get<0>(results)).value == 2);
     co_await gather(inner(), record_cancellation(far));
   };
-  CHECK(text_of(spawn_and_run(io, body)) == "deep down");
+  CHECK(text_of(run_to_end(io, body)) == "deep down");
   CHECK(near == cancellation_type::terminal);
   CHECK(far == cancellation_type::terminal);
 }
@@ -390,7 +366,7 @@ TEST_CASE("a task object lives until its coroutine has ended") {
     CHECK(all == std::vector<int>(3, 0));
     CHECK(destroyed == 3);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("ten thousand children") {
@@ -403,7 +379,7 @@ TEST_CASE("ten thousand children") {
     for (const auto& r : results) sum += r.value;
     CHECK(sum == 49'995'000);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 namespace {

@@ -28,20 +28,6 @@ namespace {
 
 const net::error_code aborted = net::error::operation_aborted;
 
-template <class F>
-std::exception_ptr spawn_and_run(net::io_context& io, F body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
 } // namespace
 
 TEST_CASE("ticks stay where they were planned, however late they are taken") {
@@ -97,7 +83,7 @@ TEST_CASE("an interval waits for its ticks; what was missed comes at once") {
     auto both = co_await ticks.async_next(coproc::as_tuple(net::use_awaitable));
     CHECK_FALSE(std::get<0>(both));
   };
-  CHECK_FALSE(spawn_and_run(io, body));
+  CHECK_FALSE(run_to_end(io, body));
 }
 
 TEST_CASE("a wait for a tick never completes inside the call, and is cancelled with every type") {
@@ -135,7 +121,7 @@ TEST_CASE("every calls its function until that throws, and awaits an awaitable")
       if (++calls == 3) throw std::runtime_error("three");
     });
   };
-  const auto e = spawn_and_run(io, plain);
+  const auto e = run_to_end(io, plain);
   REQUIRE(e);
   CHECK_THROWS_WITH(std::rethrow_exception(e), "three");
   CHECK(calls == 3);
@@ -145,7 +131,7 @@ TEST_CASE("every calls its function until that throws, and awaits an awaitable")
       if (++calls == 6) throw std::runtime_error("six");
     });
   };
-  const auto e2 = spawn_and_run(io, coroutine);
+  const auto e2 = run_to_end(io, coroutine);
   REQUIRE(e2);
   CHECK_THROWS_WITH(std::rethrow_exception(e2), "six");
   CHECK(calls == 6);

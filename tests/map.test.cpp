@@ -53,24 +53,7 @@ int twice(int n) { return 2 * n; }
 template <class Body>
 std::exception_ptr run_to_end(Body body) {
   net::io_context io;
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
-std::string text_of(const std::exception_ptr& e) {
-  if (!e) return {};
-  try {
-    std::rethrow_exception(e);
-  } catch (const std::exception& x) {
-    return x.what();
-  }
+  return coproc::testing::run_to_end(io, std::move(body));
 }
 
 /// What a stream gave, and what it failed with.

@@ -39,30 +39,6 @@ std::vector<T> list_of(A... items) {
 
 const net::error_code aborted = net::error::operation_aborted;
 
-/// What became of a coroutine.
-template <class Body>
-std::exception_ptr run_to_end(net::io_context& io, Body body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
-std::string text_of(const std::exception_ptr& e) {
-  if (!e) return {};
-  try {
-    std::rethrow_exception(e);
-  } catch (const std::exception& x) {
-    return x.what();
-  }
-}
-
 /// Told what next() gave, in order; "end" for nullopt.
 struct told {
   std::vector<std::string> all;

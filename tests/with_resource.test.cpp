@@ -44,29 +44,6 @@ struct plain {
   int* closed;
 };
 
-template <class F>
-std::exception_ptr spawn_and_run(net::io_context& io, F body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
-std::string text_of(const std::exception_ptr& e) {
-  if (!e) return {};
-  try {
-    std::rethrow_exception(e);
-  } catch (const std::exception& x) {
-    return x.what();
-  }
-}
-
 } // namespace
 
 TEST_CASE("the resource is used, then closed, and the closing is awaited; the result is the user's") {
@@ -92,7 +69,7 @@ TEST_CASE("the resource is used, then closed, and the closing is awaited; the re
     co_await with_resource(plain(closed), [](plain&) -> net::awaitable<void> { co_return; });
     CHECK(closed == 3);
   };
-  CHECK(text_of(spawn_and_run(io, body)) == "");
+  CHECK(text_of(run_to_end(io, body)) == "");
 }
 
 TEST_CASE("it is closed also when its use fails; both failures arrive") {
@@ -104,12 +81,12 @@ TEST_CASE("it is closed also when its use fails; both failures arrive") {
       co_return;
     });
   };
-  CHECK(text_of(spawn_and_run(io, one)) == "use");
+  CHECK(text_of(run_to_end(io, one)) == "use");
   CHECK(closed == 1);
   const auto other = [&]() -> net::awaitable<void> {
     co_await with_resource(connection(opened, closed, true), [](connection&) -> net::awaitable<int> { co_return 1; });
   };
-  CHECK(text_of(spawn_and_run(io, other)) == "close");
+  CHECK(text_of(run_to_end(io, other)) == "close");
   CHECK(closed == 2);
   const auto both = [&]() -> net::awaitable<void> {
     co_await with_resource(connection(opened, closed, true), [](connection&) -> net::awaitable<void> {
@@ -117,7 +94,7 @@ TEST_CASE("it is closed also when its use fails; both failures arrive") {
       co_return;
     });
   };
-  const auto e = spawn_and_run(io, both);
+  const auto e = run_to_end(io, both);
   CHECK_THROWS_AS(std::rethrow_exception(e), coproc::exception_group);
   CHECK(closed == 3);
 }

@@ -47,20 +47,6 @@ net::awaitable<void> fail() {
   throw std::runtime_error("of its own");
 }
 
-template <class F>
-std::exception_ptr spawn_and_run(net::io_context& io, F body) {
-  std::exception_ptr error;
-  int ends = 0;
-  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
-    error = e;
-    ++ends;
-  });
-  io.restart();
-  io.run();
-  CHECK(ends == 1);
-  return error;
-}
-
 } // namespace
 
 TEST_CASE("what ends in time gives its value, and nobody waits for the timer") {
@@ -71,7 +57,7 @@ TEST_CASE("what ends in time gives its value, and nobody waits for the timer") {
     CHECK(n.value == 7);
     co_await with_timeout(coproc::duration::max() - 1ns, let_others_run());
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
   CHECK(std::chrono::steady_clock::now() - begin < 30min);
 }
 
@@ -82,16 +68,16 @@ TEST_CASE("limit and operation come in either order") {
     CHECK(n.value == 7);
     co_await with_timeout(let_others_run(), coproc::unlimited);
   };
-  CHECK(spawn_and_run(io, in_time) == nullptr);
+  CHECK(run_to_end(io, in_time) == nullptr);
   const auto too_late = []() -> net::awaitable<void> { co_await with_timeout(wait_for_ever(), 20ms); };
-  CHECK_THROWS_WITH(std::rethrow_exception(spawn_and_run(io, too_late)), Catch::Contains("is 0.02 s"));
+  CHECK_THROWS_WITH(std::rethrow_exception(run_to_end(io, too_late)), Catch::Contains("is 0.02 s"));
   CHECK_THROWS_AS(with_timeout(number(7), 0s), std::invalid_argument);
 }
 
 TEST_CASE("what fails in time fails with its own exception") {
   net::io_context io;
   const auto body = []() -> net::awaitable<void> { co_await with_timeout(1h, fail()); };
-  CHECK_THROWS_WITH(std::rethrow_exception(spawn_and_run(io, body)), "of its own");
+  CHECK_THROWS_WITH(std::rethrow_exception(run_to_end(io, body)), "of its own");
 }
 
 TEST_CASE("on expiry the operation gets terminal cancellation, is awaited, and timed_out is thrown") {
@@ -113,7 +99,7 @@ TEST_CASE("on expiry the operation gets terminal cancellation, is awaited, and t
     std::rethrow_exception(error);
   };
   const auto body = [&]() -> net::awaitable<void> { co_await with_timeout(1ms, careful()); };
-  const auto error = spawn_and_run(io, body);
+  const auto error = run_to_end(io, body);
   CHECK(seen == cancellation_type::terminal);
   CHECK(cleaned_up);
   try {
@@ -140,7 +126,7 @@ TEST_CASE("an operation that completes with a value all the same wins over the t
     auto n = co_await with_timeout(1ms, stubborn());
     CHECK(n == 5);
   };
-  CHECK(spawn_and_run(io, body) == nullptr);
+  CHECK(run_to_end(io, body) == nullptr);
 }
 
 TEST_CASE("what goes wrong during the cancellation is nested in timed_out") {
@@ -154,7 +140,7 @@ TEST_CASE("what goes wrong during the cancellation is nested in timed_out") {
   };
   const auto body = [&]() -> net::awaitable<void> { co_await with_timeout(1ms, clumsy()); };
   try {
-    std::rethrow_exception(spawn_and_run(io, body));
+    std::rethrow_exception(run_to_end(io, body));
   } catch (const coproc::timed_out& e) {
     CHECK_THROWS_WITH(std::rethrow_if_nested(e), "while cleaning up");
     return;
@@ -228,7 +214,7 @@ TEST_CASE("unlimited means to await the operation itself, where the caller runs"
     CHECK(n.value == 3);
     co_await with_timeout(coproc::unlimited, fail());
   };
-  CHECK_THROWS_WITH(std::rethrow_exception(spawn_and_run(io, body)), "of its own");
+  CHECK_THROWS_WITH(std::rethrow_exception(run_to_end(io, body)), "of its own");
 }
 
 TEST_CASE("time-outs nest: the shorter one wins") {
@@ -238,16 +224,16 @@ TEST_CASE("time-outs nest: the shorter one wins") {
     CHECK(std::get<1>(results).value == 2);
     co_await with_timeout(1h, with_timeout(1ms, wait_for_ever()));
   };
-  CHECK(coproc::code_of(spawn_and_run(io, body)) == coproc::errc::timed_out);
+  CHECK(coproc::code_of(run_to_end(io, body)) == coproc::errc::timed_out);
   const auto other = []() -> net::awaitable<void> { co_await with_timeout(1ms, with_timeout(1h, wait_for_ever())); };
-  CHECK(coproc::code_of(spawn_and_run(io, other)) == coproc::errc::timed_out);
+  CHECK(coproc::code_of(run_to_end(io, other)) == coproc::errc::timed_out);
 }
 
 TEST_CASE("a timed receive that expires consumes nothing") {
   net::io_context io;
   coproc::bounded_channel<int> channel(io, 1);
   const auto body = [&]() -> net::awaitable<void> { co_await with_timeout(1ms, channel.receive()); };
-  CHECK(coproc::code_of(spawn_and_run(io, body)) == coproc::errc::timed_out);
+  CHECK(coproc::code_of(run_to_end(io, body)) == coproc::errc::timed_out);
   CHECK(channel.try_send(1));
   CHECK(channel.try_receive() == 1);
 }

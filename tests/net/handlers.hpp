@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSL-1.0
 // What the tests of operations and coroutines share: an allocator that counts, a handler with every association,
-// helpers to run a context. Front end only.
+// helpers to run a context, and what a coroutine ended with. Front end only.
 #pragma once
 
 // A false alarm of g++ 12 inside Asio 1.22's use_future, when it inlines less than usual (sanitizers).
@@ -10,9 +10,13 @@
 
 #include <coproc/net/asio.hpp>
 
+#include <catch2/catch.hpp>
+
 #include <cstddef>
+#include <exception>
 #include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
 #include <utility>
 
@@ -75,6 +79,31 @@ inline bool out_of_work(net::io_context& io) {
   io.restart();
   io.poll();
   return io.stopped();
+}
+
+/// Runs a coroutine, or a function that makes one, on the context to its end; gives what it threw.
+template <class Body>
+std::exception_ptr run_to_end(net::io_context& io, Body body) {
+  std::exception_ptr error;
+  int ends = 0;
+  net::co_spawn(io, std::move(body), [&](std::exception_ptr e) {
+    error = e;
+    ++ends;
+  });
+  io.restart();
+  io.run();
+  CHECK(ends == 1);
+  return error;
+}
+
+/// Empty: nothing was thrown.
+inline std::string text_of(const std::exception_ptr& e) {
+  if (!e) return {};
+  try {
+    std::rethrow_exception(e);
+  } catch (const std::exception& x) {
+    return x.what();
+  }
 }
 
 /// Lets everything else that is ready on the executor run first, as often as it takes for posted chains of a few steps.
