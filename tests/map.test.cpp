@@ -269,7 +269,9 @@ TEST_CASE("the first failure in order comes after the results before it, and the
       CHECK(r.items == evens(100));
       CHECK(text_of(r.error) == "item 100");
       const auto any = co_await read_all(map_unordered(threads, fail, std::views::iota(0), {.chunk_size = chunk}));
-      CHECK(text_of(any.error).starts_with("item 1"));
+      const std::string first = text_of(any.error); // of those that fail: which one is for the threads to decide
+      REQUIRE(first.starts_with("item "));
+      CHECK(std::stoi(first.substr(5)) >= 100);
       CHECK(any.items.size() <= 100);
     }
   };
